@@ -1,0 +1,19 @@
+// The digests that names and rule hashes are made of (dataplane.md 3.11 and 3.12).
+import { createHash } from 'node:crypto';
+
+/** Unpadded base64url of SHA-256 of the UTF-8 text. */
+export function sha256Base64Url(text: string): string {
+  return createHash('sha256').update(text, 'utf8').digest('base64url');
+}
+
+/** Unpadded base64url of SHA3-224 of the UTF-8 text. */
+export function sha3224Base64Url(text: string): string {
+  return createHash('sha3-224').update(text, 'utf8').digest('base64url');
+}
+
+/** Raw 28 bytes of SHA-224 over the parts in order; strings are taken as UTF-8. */
+export function sha224(...parts: readonly (string | Uint8Array)[]): Buffer {
+  const hash = createHash('sha224');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
