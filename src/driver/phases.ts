@@ -1,0 +1,140 @@
+// One apply: everything that is wanted is brought into the kernel in the order that keeps it safe (dataplane.md 4.2).
+import type { Logger } from '../base/logger.js';
+import { errorMessage } from '../base/errors.js';
+import type { Clock } from '../base/clock.js';
+import type { IpSetReconciler } from '../ipsets/ip-sets.js';
+import type { Manager } from '../managers/manager.js';
+import type { ApplyResult, Reconciler } from '../model/reconciler.js';
+import type { Refusal } from '../model/refusal.js';
+
+/** Everything that one apply runs, by phase. Within a phase all run at once, unless the name says otherwise. */
+export interface ApplyPhases {
+  readonly managers: readonly Manager[];
+  /** Single-interface settings: first, because endpoint status depends on them. Run one after the other. */
+  readonly interfaceSettings: readonly Reconciler[];
+  /** IP set planes: creations and updates before the tables, deletions after them. */
+  readonly ipSets: readonly IpSetReconciler[];
+  /** Tunnel devices, FDB and link addresses, one after the other while the sets are written. */
+  readonly links: readonly Reconciler[];
+  readonly routes: readonly Reconciler[];
+  readonly tables: readonly Reconciler[];
+}
+
+/** What an apply left behind. */
+export interface ApplyOutcome {
+  /** Something is still dirty; try again as soon as the throttle permits. */
+  readonly dirty: boolean;
+  /** Run again no later than this; null = no wish. */
+  readonly rescheduleAfterMs: number | null;
+  readonly refused: readonly Refusal[];
+  readonly operations: number;
+  /** Milliseconds per phase, for logs and metrics. */
+  readonly phaseMs: Readonly<Record<string, number>>;
+}
+
+/** Set deletions that had to wait come back after this long (4.2 step 10). */
+const MAX_DELETION_DELAY_MS = 100;
+
+class OutcomeBuilder {
+  dirty = false;
+  rescheduleAfterMs: number | null = null;
+  operations = 0;
+  readonly refused: Refusal[] = [];
+  readonly phaseMs: Record<string, number> = {};
+
+  add(result: ApplyResult): void {
+    this.operations += result.operations;
+    this.refused.push(...result.refused);
+    if (result.failed === true) this.dirty = true;
+    if (result.rescheduleAfterMs !== undefined) this.reschedule(result.rescheduleAfterMs);
+  }
+
+  reschedule(afterMs: number): void {
+    this.rescheduleAfterMs = Math.min(this.rescheduleAfterMs ?? Number.POSITIVE_INFINITY, Math.max(1, afterMs));
+  }
+}
+
+/**
+ * Runs one apply. Rejects only where the dataplane must not go on: a table or set plane that cannot be written by the
+ * documented limit. Failures of routes, links and single-interface settings are logged and leave the outcome dirty.
+ */
+export async function applyOnce(phases: ApplyPhases, clock: Clock, log: Logger): Promise<ApplyOutcome> {
+  const outcome = new OutcomeBuilder();
+  const timed = async (phase: string, work: () => Promise<void>): Promise<void> => {
+    const startMs = clock.nowMs();
+    await work();
+    outcome.phaseMs[phase] = clock.nowMs() - startMs;
+  };
+  const soft = async (reconciler: Reconciler): Promise<void> => {
+    try {
+      outcome.add(await reconciler.apply());
+    } catch (error) {
+      outcome.dirty = true;
+      log.warn(`${reconciler.name} could not be applied, will retry`, { error: errorMessage(error) });
+    }
+  };
+
+  await timed('managers', () => {
+    runManagers(phases.managers, outcome, log);
+    return Promise.resolve();
+  });
+  await timed('settings', async () => {
+    for (const reconciler of phases.interfaceSettings) await soft(reconciler);
+  });
+  const sets = timed('sets', async () => {
+    for (const result of await settleAll(phases.ipSets.map((plane) => plane.apply()))) outcome.add(result);
+  });
+  await timed('links', async () => {
+    for (const reconciler of phases.links) await soft(reconciler);
+  });
+  const routes = timed('routes', async () => {
+    await Promise.all(phases.routes.map(soft));
+  });
+  try {
+    await sets;
+    await timed('tables', async () => {
+      for (const result of await settleAll(phases.tables.map((table) => table.apply()))) outcome.add(result);
+    });
+    await timed('deletions', async () => {
+      for (const result of await settleAll(phases.ipSets.map((plane) => plane.applyDeletions()))) {
+        outcome.add(result);
+        if (result.rescheduleAfterMs !== undefined)
+          outcome.reschedule(Math.min(result.rescheduleAfterMs, MAX_DELETION_DELAY_MS));
+      }
+    });
+  } finally {
+    // Never leave work of this apply running behind: the next one must not overlap it.
+    await routes;
+  }
+  return outcome;
+}
+
+function runManagers(managers: readonly Manager[], outcome: OutcomeBuilder, log: Logger): void {
+  for (const manager of managers) {
+    try {
+      manager.resolveUpdateBatch?.();
+    } catch (error) {
+      outcome.dirty = true;
+      log.error(`${manager.name} failed to resolve its batch`, { error: errorMessage(error) });
+    }
+  }
+  for (const manager of managers) {
+    try {
+      if (!manager.completeDeferredWork()) outcome.dirty = true;
+    } catch (error) {
+      outcome.dirty = true;
+      log.error(`${manager.name} failed to complete its work`, { error: errorMessage(error) });
+    }
+  }
+}
+
+/** Waits for all, also after a failure, and then throws the first failure. */
+async function settleAll<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(work);
+  const values: T[] = [];
+  for (const result of results) {
+    if (result.status === 'rejected') throw result.reason;
+    values.push(result.value);
+  }
+  return values;
+}
