@@ -16,6 +16,11 @@ export interface Chain {
   readonly rules: readonly Rule[];
   /** Program the chain even if nothing refers to it (policy hint AssumeNeededOnEveryNode, filter table only). */
   readonly forced?: boolean;
+  /**
+   * Why the chain drops everything instead of doing what was asked for: the input could not be rendered (unknown
+   * action, bad rate). Tables report it as a refusal while the chain is programmed.
+   */
+  readonly refused?: string;
 }
 
 /** An nft verdict map `interface name → goto chain`, e.g. `cali-from-wl-dispatch`. */

@@ -85,6 +85,11 @@ export interface RuleRenderer {
 
   /** 3.5: `[cali-pi-…, cali-po-…]` of a policy; empty for staged kinds. The same chains serve raw, mangle and filter. */
   policyChains(id: PolicyID, policy: Policy): readonly Chain[];
+  /**
+   * The chains of a policy or profile in the form that `table` takes: REJECT becomes DROP where the kernel refuses it
+   * (differences.md row 5). Returns the same array when nothing changes, so always when the deny action is DROP.
+   */
+  inTable(table: TableName, chains: readonly Chain[]): readonly Chain[];
   /** 3.5: chains of a profile; `cali-pri-…` belongs in filter, `cali-pro-…` in filter and mangle. */
   profileChains(name: string, profile: Profile): { readonly inbound: Chain; readonly outbound: Chain };
 
