@@ -123,7 +123,10 @@ export interface RuleRenderer {
   rpfSkipChain(prefixesByInterface: ReadonlyMap<string, readonly string[]>): Chain;
   /** 2.2: `cali-nat-outgoing` (nat); empty chain when not `active`. */
   natOutgoingChain(active: boolean): Chain;
-  /** 2.3: `cali-fip-dnat` and `cali-fip-snat` (nat): external → internal address. Conflicts already resolved. */
+  /**
+   * 2.3: `cali-fip-dnat` and `cali-fip-snat` (nat). `dnats` is external → internal, `snats` internal → external
+   * address. Conflicts already resolved; sorted here.
+   */
   floatingIpChains(dnats: ReadonlyMap<string, string>, snats: ReadonlyMap<string, string>): readonly Chain[];
   /** 3.4: `cali-cidr-block` (filter). CIDRs of this family in any order; sorted here, duplicates kept. */
   cidrBlockChain(cidrs: readonly string[]): Chain;
