@@ -1,0 +1,3 @@
+import { replayMode } from './support/replay-mode.js';
+
+replayMode('iptables-legacy');

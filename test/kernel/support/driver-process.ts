@@ -1,0 +1,170 @@
+// Starts bin/felix-dataplane in a namespace as Felix does: no arguments, frames in on fd 3, frames out on fd 4.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import {
+  type FromDataplane,
+  FromDataplaneSchema,
+  RawConfigSchema,
+  ToDataplaneSchema,
+} from '../../../src/protocol/gen/felix/felixbackend_pb.js';
+import type { Mode } from '../../fixtures/recording.js';
+import type { Namespace } from './namespace.js';
+
+const ENTRY = join(import.meta.dirname, '../../../bin/felix-dataplane');
+/** Number of the environment among the configuration sources (dataplane.md 0.2). */
+const ENVIRONMENT_SOURCE = 5;
+
+/** The parameters that put a recording into a mode (shared/README.md). */
+export function modeParameters(mode: Mode): Record<string, string> {
+  if (mode === 'nftables') return { NFTablesMode: 'Enabled' };
+  return { IptablesBackend: mode === 'iptables-legacy' ? 'Legacy' : 'NFT', NFTablesMode: 'Disabled' };
+}
+
+/** Rewrites the first frame, a ConfigUpdate, so that it sets `parameters` as the environment would. */
+export function withParameters(frames: readonly Buffer[], parameters: Record<string, string>): Buffer[] {
+  const [first, ...rest] = frames;
+  if (first === undefined) throw new Error('A recording without frames');
+  const message = fromBinary(ToDataplaneSchema, first);
+  if (message.payload.case !== 'configUpdate') throw new Error('The first frame is not a ConfigUpdate');
+  const update = message.payload.value;
+  Object.assign(update.config, parameters);
+  const source =
+    update.sourceToRawConfig[ENVIRONMENT_SOURCE] ?? create(RawConfigSchema, { source: 'environment variable' });
+  Object.assign(source.config, parameters);
+  update.sourceToRawConfig[ENVIRONMENT_SOURCE] = source;
+  return [Buffer.from(toBinary(ToDataplaneSchema, message)), ...rest];
+}
+
+/** 8-byte little-endian length, then the message. */
+export function framed(message: Uint8Array): Buffer {
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(message.length));
+  return Buffer.concat([prefix, message]);
+}
+
+/** One JSON log line of the driver. */
+export type LogLine = Record<string, unknown> & { readonly msg: string };
+
+/** A running driver. */
+export class DriverProcess {
+  readonly #child: ChildProcess;
+  readonly #stateFolder: string;
+  readonly logs: LogLine[] = [];
+  /** What the driver printed that is not a JSON line, e.g. a crash. */
+  rawOutput = '';
+  /** Every message so far, in order. */
+  readonly received: FromDataplane[] = [];
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
+  #pending = Buffer.alloc(0);
+
+  constructor(namespace: Namespace, environment: Record<string, string> = {}) {
+    this.#stateFolder = mkdtempSync(join(tmpdir(), 'fdp-state-'));
+    this.#child = spawn('ip', ['netns', 'exec', namespace.name, ENTRY], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        DATAPLANE_LOG_FORMAT: 'json',
+        DATAPLANE_LOG_LEVEL: 'debug',
+        DATAPLANE_MTU_FILE: join(this.#stateFolder, 'mtu'),
+        DATAPLANE_HEALTH: 'off',
+        FELIX_ENDPOINTSTATUSPATHPREFIX: this.#stateFolder,
+        DATAPLANE_STATUS_PATH_PREFIX: this.#stateFolder,
+        ...environment,
+      },
+    });
+    this.exited = new Promise((resolve) => {
+      this.#child.once('exit', (code, signal) => resolve({ code, signal }));
+    });
+    this.#readLines(this.#child.stdout);
+    this.#readLines(this.#child.stderr);
+    (this.#child.stdio[4] as Readable).on('data', (chunk: Buffer) => this.#onBytes(chunk));
+    (this.#child.stdio[3] as Writable).on('error', () => undefined);
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? -1;
+  }
+
+  /** Folder of the endpoint status files and the MTU file of this run. */
+  get stateFolder(): string {
+    return this.#stateFolder;
+  }
+
+  send(frames: readonly Uint8Array[]): void {
+    (this.#child.stdio[3] as Writable).write(Buffer.concat(frames.map(framed)));
+  }
+
+  sendBytes(bytes: Uint8Array): void {
+    (this.#child.stdio[3] as Writable).write(bytes);
+  }
+
+  /** Closes the stream to the driver, as the end of Felix does. */
+  closeInput(): void {
+    (this.#child.stdio[3] as Writable).end();
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  /** Number of operations that the driver reports to have carried out since it started. */
+  get operations(): number {
+    return this.logs.reduce((sum, line) => sum + (line.msg === 'Applied' ? Number(line['operations']) : 0), 0);
+  }
+
+  get inSync(): boolean {
+    return this.received.some((message) => message.payload.case === 'dataplaneInSync');
+  }
+
+  /** SIGTERM, then the exit; SIGKILL after five seconds. Removes the state folder. */
+  async stop(): Promise<{ readonly code: number | null; readonly signal: string | null }> {
+    this.#child.kill('SIGTERM');
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
+    const result = await this.exited;
+    clearTimeout(timer);
+    rmSync(this.#stateFolder, { recursive: true, force: true });
+    return result;
+  }
+
+  #readLines(stream: Readable | null): void {
+    let rest = '';
+    stream?.on('data', (chunk: Buffer) => {
+      const lines = (rest + chunk.toString('utf8')).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        try {
+          this.logs.push(JSON.parse(line) as LogLine);
+        } catch {
+          this.rawOutput += `${line}\n`;
+        }
+      }
+    });
+  }
+
+  #onBytes(chunk: Buffer): void {
+    this.#pending = Buffer.concat([this.#pending, chunk]);
+    while (this.#pending.length >= 8) {
+      const length = Number(this.#pending.readBigUInt64LE(0));
+      if (this.#pending.length < 8 + length) return;
+      this.received.push(fromBinary(FromDataplaneSchema, this.#pending.subarray(8, 8 + length)));
+      this.#pending = this.#pending.subarray(8 + length);
+    }
+  }
+}
+
+/** Polls until `condition` holds; rejects with `describe()` after `timeoutMs`. */
+export async function waitFor(
+  condition: () => boolean | Promise<boolean>,
+  describe: () => string,
+  timeoutMs = 15_000,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`Timed out after ${timeoutMs} ms: ${describe()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
