@@ -1,0 +1,260 @@
+import { create } from '@bufbuild/protobuf';
+import { describe, expect, test } from 'vitest';
+import { silentLogger } from '../../../src/base/logger.js';
+import { DataplaneLoop, type LoopOptions } from '../../../src/driver/loop.js';
+import type { ApplyOutcome } from '../../../src/driver/phases.js';
+import type { IpSetReconciler } from '../../../src/ipsets/ip-sets.js';
+import type { DataplaneMessage, Manager } from '../../../src/managers/manager.js';
+import type { ApplyResult, Reconciler } from '../../../src/model/reconciler.js';
+import { InSyncSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
+import { FakeClock } from '../../fakes/clock.js';
+
+const CLEAN: ApplyResult = { refused: [], operations: 0 };
+const MESSAGE: DataplaneMessage = { case: 'inSync', value: create(InSyncSchema) };
+
+class Rig {
+  readonly clock = new FakeClock();
+  readonly trace: string[] = [];
+  readonly outcomes: ApplyOutcome[] = [];
+  readonly results = new Map<string, () => Promise<ApplyResult>>();
+  waiting: DataplaneMessage[] = [];
+  inSync = 0;
+  fatal: unknown = null;
+  refusals: readonly unknown[] = [];
+  managerDone = true;
+  readonly loop: DataplaneLoop;
+
+  constructor(refreshIntervalMs = 0) {
+    const reconciler = (name: string): Reconciler => ({
+      name,
+      queueResync: () => this.trace.push(`resync ${name}`),
+      apply: () => {
+        this.trace.push(name);
+        return this.results.get(name)?.() ?? Promise.resolve(CLEAN);
+      },
+    });
+    const sets = {
+      ...reconciler('sets'),
+      applyDeletions: () => {
+        this.trace.push('deletions');
+        return this.results.get('deletions')?.() ?? Promise.resolve(CLEAN);
+      },
+    } as unknown as IpSetReconciler;
+    const manager: Manager = {
+      name: 'manager',
+      onMessage: (message) => this.trace.push(`message ${message.case ?? ''}`),
+      onInterfaceState: (event) => this.trace.push(`interface ${event.name} ${event.state}`),
+      completeDeferredWork: () => {
+        this.trace.push('work');
+        return this.managerDone;
+      },
+    };
+    const tables = reconciler('tables');
+    const options: LoopOptions = {
+      phases: {
+        managers: [manager],
+        interfaceSettings: [reconciler('settings')],
+        ipSets: [sets],
+        links: [reconciler('links')],
+        routes: [reconciler('routes')],
+        tables: [tables],
+      },
+      refreshes: [{ name: 'refresh', intervalMs: refreshIntervalMs, queueResync: () => tables.queueResync() }],
+      clock: this.clock,
+      log: silentLogger,
+      jitter: () => 0,
+      takeMessages: () => this.waiting.splice(0),
+      setRefusals: (refusals) => {
+        this.refusals = refusals;
+      },
+      afterApply: (outcome) => this.outcomes.push(outcome),
+      onInSync: () => {
+        this.inSync += 1;
+      },
+      onFatal: (error) => {
+        this.fatal = error;
+      },
+    };
+    this.loop = new DataplaneLoop(options);
+  }
+
+  async start(): Promise<void> {
+    this.loop.open();
+    this.loop.setInterfacesInSync();
+    await this.clock.advance(0);
+  }
+}
+
+describe('DataplaneLoop', () => {
+  test('writes nothing before InSync, nor before the interface listing', async () => {
+    const rig = new Rig();
+    rig.waiting.push(MESSAGE);
+    rig.loop.wake();
+    await rig.clock.advance(60_000);
+    rig.loop.open();
+    await rig.clock.advance(60_000);
+    expect(rig.trace).toEqual([]);
+    rig.loop.setInterfacesInSync();
+    await rig.clock.advance(0);
+    expect(rig.trace).not.toEqual([]);
+  });
+
+  test('applies in the order that keeps sets before rules and deletions last', async () => {
+    const rig = new Rig();
+    rig.loop.onInterfaceState({ name: 'cali1', state: 'up', ifindex: 3 });
+    rig.waiting.push(MESSAGE);
+    await rig.start();
+    expect(rig.trace).toEqual([
+      'interface cali1 up',
+      'message inSync',
+      'work',
+      'settings',
+      'sets',
+      'links',
+      'routes',
+      'tables',
+      'deletions',
+    ]);
+  });
+
+  test('covers everything that waited during an apply with one further apply', async () => {
+    const rig = new Rig();
+    await rig.start();
+    await rig.clock.advance(1_000);
+    let release: () => void = () => undefined;
+    rig.results.set(
+      'tables',
+      () =>
+        new Promise((resolve) => {
+          release = () => resolve(CLEAN);
+        }),
+    );
+    rig.loop.wake();
+    await rig.clock.advance(0);
+    rig.results.delete('tables');
+    for (let index = 0; index < 50; index++) {
+      rig.waiting.push(MESSAGE);
+      rig.loop.wake();
+    }
+    const before = rig.outcomes.length;
+    release();
+    await rig.clock.advance(0);
+    expect(rig.outcomes.length).toBe(before + 2);
+    expect(rig.trace.filter((entry) => entry === 'message inSync')).toHaveLength(50);
+  });
+
+  test('reports in sync once, after the first apply that left nothing dirty', async () => {
+    const rig = new Rig();
+    rig.managerDone = false;
+    await rig.start();
+    expect(rig.inSync).toBe(0);
+    rig.managerDone = true;
+    await rig.clock.advance(1_000);
+    expect(rig.inSync).toBe(1);
+    rig.loop.wake();
+    await rig.clock.advance(1_000);
+    expect(rig.inSync).toBe(1);
+  });
+
+  test('retries a dirty dataplane with growing pauses, at most 10 s apart', async () => {
+    const rig = new Rig();
+    rig.results.set('routes', () => Promise.resolve({ ...CLEAN, failed: true }));
+    await rig.start();
+    await rig.clock.advance(120_000);
+    const applies = rig.outcomes.length;
+    expect(applies).toBeGreaterThan(12);
+    expect(applies).toBeLessThan(25);
+    rig.results.delete('routes');
+    await rig.clock.advance(10_000);
+    const settled = rig.outcomes.length;
+    await rig.clock.advance(60_000);
+    expect(rig.outcomes.length).toBe(settled);
+  });
+
+  test('is idle without timers when there is nothing to do', async () => {
+    const rig = new Rig();
+    await rig.start();
+    expect(rig.clock.pendingTimers).toBe(0);
+  });
+
+  test('throttles to ten applies a second in the long run', async () => {
+    const rig = new Rig();
+    await rig.start();
+    for (let ms = 0; ms < 10_000; ms += 5) {
+      rig.loop.wake();
+      await rig.clock.advance(5);
+    }
+    expect(rig.outcomes.length).toBeGreaterThan(90);
+    expect(rig.outcomes.length).toBeLessThan(125);
+  });
+
+  test('runs the refresh timers only while open, and again after each interval', async () => {
+    const rig = new Rig(90_000);
+    await rig.clock.advance(300_000);
+    expect(rig.trace).toEqual([]);
+    await rig.start();
+    await rig.clock.advance(270_500);
+    expect(rig.trace.filter((entry) => entry === 'resync tables')).toHaveLength(3);
+  });
+
+  test('comes back when a reconciler asks for it', async () => {
+    const rig = new Rig();
+    rig.results.set('tables', () => Promise.resolve({ ...CLEAN, rescheduleAfterMs: 5_000 }));
+    await rig.start();
+    rig.results.delete('tables');
+    await rig.clock.advance(4_900);
+    expect(rig.outcomes).toHaveLength(1);
+    await rig.clock.advance(200);
+    expect(rig.outcomes).toHaveLength(2);
+  });
+
+  test('stops for good when a table cannot be written, after the running phases ended', async () => {
+    const rig = new Rig();
+    rig.results.set('tables', () => Promise.reject(new Error('table filter cannot be written')));
+    await rig.start();
+    expect(String(rig.fatal)).toContain('table filter cannot be written');
+    rig.results.delete('tables');
+    rig.loop.wake();
+    await rig.clock.advance(60_000);
+    expect(rig.trace.filter((entry) => entry === 'tables')).toHaveLength(1);
+  });
+
+  test('hands over refusals when they change, before the statuses are due', async () => {
+    const rig = new Rig();
+    const refusal = { family: 4, kind: 'chain', object: 'cali-pi-x', reason: 'no' } as const;
+    rig.results.set('tables', () => Promise.resolve({ ...CLEAN, refused: [refusal] }));
+    await rig.start();
+    expect(rig.refusals).toEqual([refusal]);
+    rig.results.delete('tables');
+    rig.loop.wake();
+    await rig.clock.advance(1_000);
+    expect(rig.refusals).toEqual([]);
+  });
+
+  test('stop waits for the running apply and starts no other', async () => {
+    const rig = new Rig();
+    await rig.start();
+    await rig.clock.advance(1_000);
+    let release: () => void = () => undefined;
+    rig.results.set(
+      'tables',
+      () =>
+        new Promise((resolve) => {
+          release = () => resolve(CLEAN);
+        }),
+    );
+    rig.loop.wake();
+    await rig.clock.advance(0);
+    let stopped = false;
+    const stopping = rig.loop.stop().then(() => {
+      stopped = true;
+    });
+    await rig.clock.advance(0);
+    expect(stopped).toBe(false);
+    release();
+    await stopping;
+    rig.loop.wake();
+    await rig.clock.advance(10_000);
+    expect(rig.trace.filter((entry) => entry === 'tables')).toHaveLength(2);
+  });
+});
