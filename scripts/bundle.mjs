@@ -27,6 +27,8 @@ for (const [source, target] of entries) {
     legalComments: 'none',
     logLevel: 'warning',
   });
-  const made = spawnSync(process.execPath, [join(root, 'scripts/make-cache.cjs'), join(dist, target)], { stdio: 'inherit' });
+  const made = spawnSync(process.execPath, [join(root, 'scripts/make-cache.cjs'), join(dist, target)], {
+    stdio: 'inherit',
+  });
   if (made.status !== 0) throw new Error(`No cached data for ${target}: exit ${made.status}`);
 }

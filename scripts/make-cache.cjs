@@ -7,10 +7,13 @@ const vm = require('node:vm');
 const file = process.argv[2];
 rmSync(`${file}.cache`, { force: true });
 // The same wrapper as bin/felix-dataplane: cached data belongs to one exact text.
-const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`, {
-  filename: file,
-  importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-});
+const script = new vm.Script(
+  `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`,
+  {
+    filename: file,
+    importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  },
+);
 process.once('exit', () => writeFileSync(`${file}.cache`, script.createCachedData()));
 process.argv = [process.execPath, file, '--version'];
 const module_ = { exports: {} };
