@@ -12,7 +12,6 @@ import {
   ToDataplaneSchema,
 } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
 import type { Mode } from '../../fixtures/recording.js';
-import type { Namespace } from './namespace.js';
 
 const ENTRY = join(import.meta.dirname, '../../../bin/felix-dataplane');
 /** Number of the environment among the configuration sources (dataplane.md 0.2). */
@@ -61,9 +60,11 @@ export class DriverProcess {
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
   #pending = Buffer.alloc(0);
 
-  constructor(namespace: Namespace, environment: Record<string, string> = {}) {
+  /** `enter` is the command prefix that puts a program into the namespace. */
+  constructor(space: { readonly enter: readonly string[] }, environment: Record<string, string> = {}) {
     this.#stateFolder = mkdtempSync(join(tmpdir(), 'fdp-state-'));
-    this.#child = spawn('ip', ['netns', 'exec', namespace.name, ENTRY], {
+    const [program = ENTRY, ...rest] = [...space.enter, ENTRY];
+    this.#child = spawn(program, rest, {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
       env: {
         ...process.env,

@@ -6,6 +6,8 @@ let counter = 0;
 /** A network namespace that exists until `remove`. */
 export interface Namespace {
   readonly name: string;
+  /** Command prefix that puts a program into the namespace. */
+  readonly enter: readonly string[];
   /** Runs a program in the namespace; rejects on a non-zero exit unless told otherwise. */
   run(argv: readonly string[], options?: { input?: string; reject?: boolean; timeoutMs?: number }): Promise<string>;
   /** Runs shell lines in the namespace with `set -e`. */
@@ -37,6 +39,7 @@ export async function createNamespace(purpose: string): Promise<Namespace> {
   await run(['ip', 'link', 'set', 'lo', 'up']);
   return {
     name,
+    enter: ['ip', 'netns', 'exec', name],
     run,
     shell: (script) => run(['sh', '-e'], { input: script }),
     remove: async () => {
