@@ -1,0 +1,279 @@
+// The ipset subsystem of nfnetlink (include/uapi/linux/netfilter/ipset/ip_set.h): create, list, add, delete, swap,
+// destroy. About five times cheaper a member than ipset's text.
+import { formatIpv4, formatIpv6, parseCidr } from '../../base/ip.js';
+import { NetlinkError } from '../../base/errors.js';
+import type { NativeLibrary } from './library.js';
+import {
+  attributeText,
+  FLAG,
+  forEachAttribute,
+  MessageWriter,
+  parseAttributes,
+  type ReceivedMessage,
+} from './message.js';
+import { type Acknowledgement, NETLINK, netlinkError, NetlinkSocket } from './socket.js';
+
+const SUBSYSTEM = 6 << 8;
+const COMMAND = { create: 2, destroy: 3, swap: 6, list: 7, add: 9, delete: 10, type: 13 } as const;
+const PROTOCOL_VERSION = 6;
+
+const ATTRIBUTE = {
+  protocol: 1,
+  setName: 2,
+  typeName: 3,
+  setName2: 3,
+  revision: 4,
+  family: 5,
+  flags: 6,
+  data: 7,
+  adt: 8,
+  lineNumber: 9,
+} as const;
+const DATA = { ip: 1, cidr: 3, port: 4, proto: 7, maxElements: 19 } as const;
+const IP_FORM = { v4: 1, v6: 2 } as const;
+const NET_BYTE_ORDER = 0x4000;
+/** IPSET_FLAG_LIST_SETNAME: list names only. */
+const LIST_NAMES_FLAG = 2;
+const FAMILY = { 4: 2, 6: 10 } as const;
+const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 };
+const PROTOCOL_NAMES: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
+
+/** The kernel has no such set. */
+const ENOENT = 2;
+/** A nested attribute's length is 16 bits; a member of hash:ip,port in v6 takes 60 bytes. */
+const MEMBERS_PER_MESSAGE = 1000;
+
+/** Set types that this codec can encode members of. */
+export type IpsetType = 'hash:ip' | 'hash:net' | 'hash:ip,port';
+
+/** What the kernel says of a set. `type` may be one that we never make. */
+export interface IpsetListing {
+  readonly name: string;
+  readonly type: string;
+  readonly family: 4 | 6;
+  readonly maxElements: number;
+  /** In ipset's own text form: `10.0.0.1`, `10.0.0.0/26`, `10.0.0.1,tcp:80`; empty for foreign types. */
+  readonly members: readonly string[];
+}
+
+/** Adds the attributes of one member, given in ipset's text form. */
+export function encodeMember(writer: MessageWriter, type: IpsetType, member: string): void {
+  const comma = type === 'hash:ip,port' ? member.indexOf(',') : -1;
+  const cidr = parseCidr(comma < 0 ? member : member.slice(0, comma));
+  if (cidr === null) throw new NetlinkError(`"${member}" is not a member of a ${type} set`, 22, 'EINVAL');
+  writer.nested(DATA.ip, (inner) => {
+    if (cidr.family === 4) inner.attributeU32Be(IP_FORM.v4 | NET_BYTE_ORDER, cidr.value);
+    else {
+      const bytes = Buffer.alloc(16);
+      bytes.writeBigUInt64BE(cidr.value >> 64n, 0);
+      bytes.writeBigUInt64BE(cidr.value & 0xffff_ffff_ffff_ffffn, 8);
+      inner.attribute(IP_FORM.v6 | NET_BYTE_ORDER, bytes);
+    }
+  });
+  if (type === 'hash:net') writer.attributeU8(DATA.cidr, cidr.length);
+  if (comma >= 0) {
+    const [proto = '', port = ''] = member.slice(comma + 1).split(':');
+    const number = PROTOCOL_NUMBERS[proto.toLowerCase()];
+    if (number === undefined) throw new NetlinkError(`"${member}": unknown protocol`, 22, 'EINVAL');
+    writer.attributeU16Be(DATA.port | NET_BYTE_ORDER, Number(port));
+    writer.attributeU8(DATA.proto, number);
+  }
+}
+
+/** The text form of a member's attributes; null for types we never make. */
+export function decodeMember(type: string, data: Buffer): string | null {
+  const attributes = parseAttributes(data);
+  const ip = attributes.get(DATA.ip);
+  if (ip === undefined) return null;
+  const forms = parseAttributes(ip);
+  const v4 = forms.get(IP_FORM.v4);
+  const v6 = forms.get(IP_FORM.v6);
+  const address =
+    v4 !== undefined
+      ? formatIpv4(v4.readUInt32BE(0))
+      : v6 !== undefined
+        ? formatIpv6((v6.readBigUInt64BE(0) << 64n) | v6.readBigUInt64BE(8))
+        : '';
+  switch (type) {
+    case 'hash:ip':
+      return address;
+    case 'hash:net': {
+      const length = attributes.get(DATA.cidr)?.readUInt8(0);
+      const full = v4 !== undefined ? 32 : 128;
+      return length === undefined || length === full ? address : `${address}/${length}`;
+    }
+    case 'hash:ip,port': {
+      const port = attributes.get(DATA.port)?.readUInt16BE(0) ?? 0;
+      const proto = attributes.get(DATA.proto)?.readUInt8(0) ?? 0;
+      return `${address},${PROTOCOL_NAMES[proto] ?? String(proto)}:${port}`;
+    }
+    default:
+      return null;
+  }
+}
+
+/** ipset over one netlink socket. Every call is synchronous; failures are NetlinkErrors that name the set. */
+export class IpsetNetlink {
+  readonly #socket: NetlinkSocket;
+  readonly #revisions = new Map<string, number>();
+
+  constructor(library: NativeLibrary) {
+    this.#socket = new NetlinkSocket(library, NETLINK.netfilter);
+  }
+
+  /** Names of all sets of the namespace, foreign ones too. */
+  listNames(): string[] {
+    const names: string[] = [];
+    const writer = this.#begin(COMMAND.list, FLAG.dump, 4);
+    writer.attributeU32Be(ATTRIBUTE.flags | NET_BYTE_ORDER, LIST_NAMES_FLAG).end();
+    this.#socket.dump(writer.finish(), (message) => names.push(setName(message)));
+    return names;
+  }
+
+  /** One set with its members, or null when there is none of that name. */
+  list(name: string): IpsetListing | null {
+    const writer = this.#begin(COMMAND.list, FLAG.dump, 4);
+    writer.attributeString(ATTRIBUTE.setName, name).end();
+    let type = '';
+    let family: 4 | 6 = 4;
+    let maxElements = 0;
+    const members: string[] = [];
+    try {
+      this.#socket.dump(writer.finish(), (message) => {
+        const attributes = parseAttributes(message.payload.subarray(4));
+        const typeName = attributes.get(ATTRIBUTE.typeName);
+        if (typeName !== undefined) type = attributeText(typeName);
+        if (attributes.get(ATTRIBUTE.family)?.readUInt8(0) === FAMILY[6]) family = 6;
+        const data = attributes.get(ATTRIBUTE.data);
+        if (data !== undefined)
+          maxElements = parseAttributes(data).get(DATA.maxElements)?.readUInt32BE(0) ?? maxElements;
+        const adt = attributes.get(ATTRIBUTE.adt);
+        if (adt === undefined) return;
+        forEachAttribute(adt, (_type, value) => {
+          const member = decodeMember(type, value);
+          if (member !== null) members.push(member);
+        });
+      });
+    } catch (error) {
+      if (error instanceof NetlinkError && error.errno === ENOENT) return null;
+      throw error;
+    }
+    return { name, type, family, maxElements, members };
+  }
+
+  /** Creates a set; fails with EEXIST when there is one of that name. */
+  create(name: string, type: IpsetType, family: 4 | 6, maxElements: number): void {
+    const writer = this.#begin(COMMAND.create, FLAG.ack | FLAG.create | FLAG.exclusive, family);
+    writer
+      .attributeString(ATTRIBUTE.setName, name)
+      .attributeString(ATTRIBUTE.typeName, type)
+      .attributeU8(ATTRIBUTE.revision, this.#revision(type, family))
+      .attributeU8(ATTRIBUTE.family, FAMILY[family])
+      .nested(ATTRIBUTE.data, (data) => data.attributeU32Be(DATA.maxElements | NET_BYTE_ORDER, maxElements))
+      .end();
+    this.#check(`ipset create ${name}`, writer);
+  }
+
+  /** Adds members; ones that are there already are fine. */
+  add(name: string, type: IpsetType, family: 4 | 6, members: readonly string[]): void {
+    this.#members(COMMAND.add, `ipset add ${name}`, name, type, family, members);
+  }
+
+  /** Deletes members; ones that are gone already are fine. */
+  delete(name: string, type: IpsetType, family: 4 | 6, members: readonly string[]): void {
+    this.#members(COMMAND.delete, `ipset del ${name}`, name, type, family, members);
+  }
+
+  /** Exchanges the contents of two sets of one type. */
+  swap(name: string, other: string): void {
+    const writer = this.#begin(COMMAND.swap, FLAG.ack, 4);
+    writer.attributeString(ATTRIBUTE.setName, name).attributeString(ATTRIBUTE.setName2, other).end();
+    this.#check(`ipset swap ${name} ${other}`, writer);
+  }
+
+  /** Destroys a set; fails while a rule uses it. */
+  destroy(name: string): void {
+    const writer = this.#begin(COMMAND.destroy, FLAG.ack, 4);
+    writer.attributeString(ATTRIBUTE.setName, name).end();
+    this.#check(`ipset destroy ${name}`, writer);
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  #members(
+    command: number,
+    what: string,
+    name: string,
+    type: IpsetType,
+    family: 4 | 6,
+    members: readonly string[],
+  ): void {
+    for (let start = 0; start < members.length; start += MEMBERS_PER_MESSAGE) {
+      const part = members.slice(start, start + MEMBERS_PER_MESSAGE);
+      // Without FLAG.exclusive the kernel takes a member that is there (or gone) already as done, as -exist does.
+      const writer = this.#begin(command, FLAG.ack, family);
+      writer.attributeString(ATTRIBUTE.setName, name).attributeU32Be(ATTRIBUTE.lineNumber | NET_BYTE_ORDER, 0);
+      writer.nested(ATTRIBUTE.adt, (adt) => {
+        for (const member of part) adt.nested(ATTRIBUTE.data, (data) => encodeMember(data, type, member));
+      });
+      writer.end();
+      this.#check(what, writer);
+    }
+  }
+
+  /** The newest revision of a type that the kernel has. */
+  #revision(type: IpsetType, family: 4 | 6): number {
+    const key = `${type}/${family}`;
+    const known = this.#revisions.get(key);
+    if (known !== undefined) return known;
+    const writer = this.#begin(COMMAND.type, FLAG.ack, family);
+    writer.attributeString(ATTRIBUTE.typeName, type).attributeU8(ATTRIBUTE.family, FAMILY[family]).end();
+    let revision = 0;
+    const acks = this.#socket.exchange(writer.finish(), 1, (message) => {
+      revision = parseAttributes(message.payload.subarray(4)).get(ATTRIBUTE.revision)?.readUInt8(0) ?? 0;
+    });
+    throwFailure(`ipset type ${type}`, acks);
+    this.#revisions.set(key, revision);
+    return revision;
+  }
+
+  #begin(command: number, flags: number, family: 4 | 6): MessageWriter {
+    return new MessageWriter()
+      .begin(SUBSYSTEM | command, FLAG.request | flags, this.#socket.takeSequences(1))
+      .u8(FAMILY[family])
+      .u8(0)
+      .u16(0)
+      .attributeU8(ATTRIBUTE.protocol, PROTOCOL_VERSION);
+  }
+
+  #check(what: string, writer: MessageWriter): void {
+    throwFailure(what, this.#socket.exchange(writer.finish(), 1));
+  }
+}
+
+function setName(message: ReceivedMessage): string {
+  return attributeText(parseAttributes(message.payload.subarray(4)).get(ATTRIBUTE.setName));
+}
+
+/** ipset's own error numbers (enum ipset_errno). */
+const IPSET_ERRORS: Readonly<Record<number, string>> = {
+  4097: 'protocol error',
+  4098: 'set type is not supported by the kernel',
+  4099: 'no more sets can be created',
+  4100: 'set is in use',
+  4101: 'second set does not exist',
+  4102: 'sets have different types',
+  4103: 'member is already there or already gone',
+  4104: 'invalid prefix length',
+  4106: 'address family does not fit the set',
+  4108: 'set is referenced',
+  4352: 'set is full (maxelem reached)',
+};
+
+function throwFailure(what: string, acks: readonly Acknowledgement[]): void {
+  const failed = acks.find((ack) => ack.errno !== 0);
+  if (failed === undefined) return;
+  throw netlinkError(what, failed.detail === '' ? { ...failed, detail: IPSET_ERRORS[failed.errno] ?? '' } : failed);
+}

@@ -1,0 +1,244 @@
+// Netlink messages as bytes: building and parsing headers and attributes (RFC 3549, include/uapi/linux/netlink.h).
+// Pure; everything is host byte order (little endian on all machines we run on) unless a method says `Be`.
+import { endianness } from 'node:os';
+import { BugError } from '../../base/errors.js';
+
+/** struct nlmsghdr: length, type, flags, sequence, port id. */
+export const HEADER_LENGTH = 16;
+const ATTRIBUTE_HEADER_LENGTH = 4;
+
+/** nlmsg_flags. */
+export const FLAG = {
+  request: 0x1,
+  multi: 0x2,
+  ack: 0x4,
+  dumpInterrupted: 0x10,
+  replace: 0x100,
+  exclusive: 0x200,
+  create: 0x400,
+  append: 0x800,
+  root: 0x100,
+  match: 0x200,
+  dump: 0x300,
+} as const;
+
+/** nlmsg_type of control messages. */
+export const CONTROL = { noop: 1, error: 2, done: 3, overrun: 4 } as const;
+
+/** Attribute type flags. */
+const NESTED = 0x8000;
+const TYPE_MASK = 0x3fff;
+
+if (endianness() !== 'LE') throw new BugError('The netlink codec is written for little-endian machines');
+
+/** Rounds up to the 4 bytes that netlink aligns to. */
+function align(length: number): number {
+  return (length + 3) & ~3;
+}
+
+/** Writes one or more messages into one growing buffer. Positions are kept so that lengths are patched at the end. */
+export class MessageWriter {
+  #buffer: Buffer;
+  #length = 0;
+  #messageStart = -1;
+  #count = 0;
+
+  constructor(initialSize = 4096) {
+    this.#buffer = Buffer.alloc(initialSize);
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Messages written so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Starts a message; the one before must have been ended. */
+  begin(type: number, flags: number, sequence: number): this {
+    if (this.#messageStart >= 0) throw new BugError('Netlink message begun inside another');
+    this.#messageStart = this.#length;
+    this.#count += 1;
+    return this.u32(0).u16(type).u16(flags).u32(sequence).u32(0);
+  }
+
+  /** Ends the message and patches its length. */
+  end(): this {
+    this.#buffer.writeUInt32LE(this.#length - this.#messageStart, this.#messageStart);
+    this.#messageStart = -1;
+    return this;
+  }
+
+  u8(value: number): this {
+    this.#reserve(1);
+    this.#buffer.writeUInt8(value, this.#length);
+    this.#length += 1;
+    return this;
+  }
+
+  u16(value: number): this {
+    this.#reserve(2);
+    this.#buffer.writeUInt16LE(value, this.#length);
+    this.#length += 2;
+    return this;
+  }
+
+  u16Be(value: number): this {
+    this.#reserve(2);
+    this.#buffer.writeUInt16BE(value, this.#length);
+    this.#length += 2;
+    return this;
+  }
+
+  u32(value: number): this {
+    this.#reserve(4);
+    this.#buffer.writeUInt32LE(value >>> 0, this.#length);
+    this.#length += 4;
+    return this;
+  }
+
+  i32(value: number): this {
+    return this.u32(value >>> 0);
+  }
+
+  bytes(value: Uint8Array): this {
+    this.#reserve(value.length);
+    this.#buffer.set(value, this.#length);
+    this.#length += value.length;
+    return this;
+  }
+
+  /** Zero bytes up to a multiple of 4. */
+  pad(): this {
+    const padding = align(this.#length) - this.#length;
+    this.#reserve(padding);
+    this.#buffer.fill(0, this.#length, this.#length + padding);
+    this.#length += padding;
+    return this;
+  }
+
+  attribute(type: number, value: Uint8Array): this {
+    return this.u16(ATTRIBUTE_HEADER_LENGTH + value.length)
+      .u16(type)
+      .bytes(value)
+      .pad();
+  }
+
+  attributeU8(type: number, value: number): this {
+    return this.u16(5).u16(type).u8(value).pad();
+  }
+
+  attributeU16(type: number, value: number): this {
+    return this.u16(6).u16(type).u16(value).pad();
+  }
+
+  attributeU16Be(type: number, value: number): this {
+    return this.u16(6).u16(type).u16Be(value).pad();
+  }
+
+  attributeU32(type: number, value: number): this {
+    return this.u16(8).u16(type).u32(value);
+  }
+
+  attributeU32Be(type: number, value: number): this {
+    this.u16(8).u16(type);
+    this.#reserve(4);
+    this.#buffer.writeUInt32BE(value >>> 0, this.#length);
+    this.#length += 4;
+    return this;
+  }
+
+  attributeU64(type: number, value: bigint): this {
+    this.u16(12).u16(type);
+    this.#reserve(8);
+    this.#buffer.writeBigUInt64LE(value, this.#length);
+    this.#length += 8;
+    return this;
+  }
+
+  /** A string with its terminating zero. */
+  attributeString(type: number, value: string): this {
+    const bytes = Buffer.from(value, 'utf8');
+    return this.u16(ATTRIBUTE_HEADER_LENGTH + bytes.length + 1)
+      .u16(type)
+      .bytes(bytes)
+      .u8(0)
+      .pad();
+  }
+
+  /** An attribute whose value are the attributes that `content` writes. */
+  nested(type: number, content: (writer: this) => void, flag = NESTED): this {
+    const start = this.#length;
+    this.u16(0).u16(type | flag);
+    content(this);
+    this.#buffer.writeUInt16LE(this.#length - start, start);
+    return this;
+  }
+
+  /** What was written; valid until the next write. */
+  finish(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  #reserve(size: number): void {
+    if (this.#length + size <= this.#buffer.length) return;
+    const next = Buffer.alloc(Math.max(this.#buffer.length * 2, this.#length + size));
+    this.#buffer.copy(next, 0, 0, this.#length);
+    this.#buffer = next;
+  }
+}
+
+/** One received message; `payload` starts after the header and is a view of the receive buffer. */
+export interface ReceivedMessage {
+  readonly type: number;
+  readonly flags: number;
+  readonly sequence: number;
+  readonly payload: Buffer;
+}
+
+/** Splits a datagram into its messages. A truncated rest is dropped, as the kernel never sends one. */
+export function parseMessages(datagram: Buffer): ReceivedMessage[] {
+  const messages: ReceivedMessage[] = [];
+  for (let offset = 0; offset + HEADER_LENGTH <= datagram.length; ) {
+    const length = datagram.readUInt32LE(offset);
+    if (length < HEADER_LENGTH || offset + length > datagram.length) break;
+    messages.push({
+      type: datagram.readUInt16LE(offset + 4),
+      flags: datagram.readUInt16LE(offset + 6),
+      sequence: datagram.readUInt32LE(offset + 8),
+      payload: datagram.subarray(offset + HEADER_LENGTH, offset + length),
+    });
+    offset += align(length);
+  }
+  return messages;
+}
+
+/** Attribute type (without flags) → value, for attributes that occur once. */
+export type Attributes = ReadonlyMap<number, Buffer>;
+
+/** Calls `visit` for each attribute in order. */
+export function forEachAttribute(data: Buffer, visit: (type: number, value: Buffer) => void): void {
+  for (let offset = 0; offset + ATTRIBUTE_HEADER_LENGTH <= data.length; ) {
+    const length = data.readUInt16LE(offset);
+    if (length < ATTRIBUTE_HEADER_LENGTH || offset + length > data.length) return;
+    visit(data.readUInt16LE(offset + 2) & TYPE_MASK, data.subarray(offset + ATTRIBUTE_HEADER_LENGTH, offset + length));
+    offset += align(length);
+  }
+}
+
+/** The attributes of a message or of a nested attribute; the last of a type wins. */
+export function parseAttributes(data: Buffer): Attributes {
+  const attributes = new Map<number, Buffer>();
+  forEachAttribute(data, (type, value) => attributes.set(type, value));
+  return attributes;
+}
+
+/** A zero-terminated string. */
+export function attributeText(value: Buffer | undefined): string {
+  if (value === undefined) return '';
+  const end = value.indexOf(0);
+  return value.toString('utf8', 0, end < 0 ? value.length : end);
+}

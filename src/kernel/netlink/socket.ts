@@ -1,0 +1,204 @@
+// A netlink socket that answers requests synchronously: the kernel has queued its replies when send() returns, so a
+// request costs microseconds and no waiting. Dumps are read to their end.
+import { NetlinkError } from '../../base/errors.js';
+import { errnoName } from './errno.js';
+import type { NativeLibrary } from './library.js';
+import { attributeText, CONTROL, FLAG, parseAttributes, parseMessages, type ReceivedMessage } from './message.js';
+
+const AF_NETLINK = 16;
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const SOL_NETLINK = 270;
+const NETLINK_ADD_MEMBERSHIP = 1;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const MSG_DONTWAIT = 0x40;
+const MSG_TRUNC = 0x20;
+/** Attribute of an extended acknowledgement that holds the kernel's own words. */
+const NLMSGERR_ATTR_MSG = 1;
+/** With capped acks, the error code and the offending header come before the attributes. */
+const ERROR_PREFIX_LENGTH = 20;
+
+/** Netlink protocol numbers. */
+export const NETLINK = { route: 0, netfilter: 12, generic: 16 } as const;
+
+const BUFFER_BYTES = 8 * 1024 * 1024;
+const RECEIVE_BYTES = 1024 * 1024;
+
+/** An acknowledgement: which request (by sequence), and how it ended. `errno` 0 = done. */
+export interface Acknowledgement {
+  readonly sequence: number;
+  readonly errno: number;
+  /** The kernel's explanation, if it gave one. */
+  readonly detail: string;
+}
+
+/** The error of a failed request. */
+export function netlinkError(what: string, ack: Acknowledgement): NetlinkError {
+  const code = errnoName(ack.errno);
+  const detail = ack.detail === '' ? '' : `: ${ack.detail}`;
+  return new NetlinkError(`${what} failed with ${code}${detail}`, ack.errno, code);
+}
+
+/** Raised when a dump changed while it was read, or the receive buffer overflowed: read again. */
+export const RETRY_ERRNOS = { interrupted: 4, overrun: 105 } as const;
+
+const EAGAIN = 11;
+
+/** One open socket. Not shared between users: replies belong to the request that was sent last. */
+export class NetlinkSocket {
+  readonly #library: NativeLibrary;
+  readonly #fd: number;
+  readonly #receiveBuffer = Buffer.allocUnsafe(RECEIVE_BYTES);
+  #sequence = 1;
+  #poll: { stop(): void } | null = null;
+  #closed = false;
+
+  /** @throws NetlinkError when the kernel gives no such socket. */
+  constructor(library: NativeLibrary, protocol: number, groups: readonly number[] = []) {
+    this.#library = library;
+    this.#fd = library.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
+    if (this.#fd < 0) throw this.#systemError('socket(AF_NETLINK)');
+    this.#setOption(SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES);
+    this.#setOption(SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES);
+    this.#setOption(SOL_NETLINK, NETLINK_CAP_ACK, 1);
+    this.#setOption(SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    const address = Buffer.alloc(12);
+    address.writeUInt16LE(AF_NETLINK, 0);
+    if (library.bind(this.#fd, address, address.length) < 0) throw this.#systemError('bind(AF_NETLINK)');
+    for (const group of groups) this.#setOption(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+  }
+
+  /** The next `count` sequence numbers; returns the first. */
+  takeSequences(count: number): number {
+    const first = this.#sequence;
+    this.#sequence = (this.#sequence + count) >>> 0 || 1;
+    return first;
+  }
+
+  /**
+   * Sends messages and collects what the kernel answers until `expectedAcks` acknowledgements are there.
+   * @throws NetlinkError when the socket itself fails; failed requests are in the acknowledgements.
+   */
+  exchange(
+    data: Buffer,
+    expectedAcks: number,
+    onMessage: (message: ReceivedMessage) => void = () => undefined,
+  ): Acknowledgement[] {
+    this.#send(data);
+    const acks: Acknowledgement[] = [];
+    while (acks.length < expectedAcks) {
+      const datagram = this.#receive();
+      if (datagram === null) break;
+      for (const message of parseMessages(datagram)) {
+        if (message.type === CONTROL.error) acks.push(parseAck(message));
+        else if (message.type !== CONTROL.noop) onMessage(message);
+      }
+    }
+    return acks;
+  }
+
+  /**
+   * Sends one dump request and hands over every message of the answer.
+   * @throws NetlinkError; EINTR when the dump was interrupted by a change and has to be read again.
+   */
+  dump(request: Buffer, onMessage: (message: ReceivedMessage) => void): void {
+    this.#send(request);
+    let interrupted = false;
+    for (;;) {
+      const datagram = this.#receive();
+      if (datagram === null)
+        throw new NetlinkError('Netlink dump ended without its end mark', RETRY_ERRNOS.interrupted, 'EINTR');
+      for (const message of parseMessages(datagram)) {
+        interrupted ||= (message.flags & FLAG.dumpInterrupted) !== 0;
+        if (message.type === CONTROL.done || message.type === CONTROL.error) {
+          const errno = -message.payload.readInt32LE(0);
+          if (errno !== 0) throw netlinkError('Netlink dump', { sequence: message.sequence, errno, detail: '' });
+          if (interrupted)
+            throw new NetlinkError('Netlink dump was interrupted by a change', RETRY_ERRNOS.interrupted, 'EINTR');
+          return;
+        }
+        onMessage(message);
+      }
+    }
+  }
+
+  /**
+   * Calls back for every message of the multicast groups. `onLost` says that messages were lost (ENOBUFS): read
+   * everything again.
+   */
+  watch(onMessage: (message: ReceivedMessage) => void, onLost: () => void): void {
+    this.#poll = this.#library.poll(this.#fd, () => {
+      for (;;) {
+        let datagram: Buffer | null;
+        try {
+          datagram = this.#receive();
+        } catch {
+          onLost();
+          return;
+        }
+        if (datagram === null) return;
+        for (const message of parseMessages(datagram)) onMessage(message);
+      }
+    });
+  }
+
+  /** Closes the socket; further use is a bug. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#poll?.stop();
+    this.#library.close(this.#fd);
+  }
+
+  #send(data: Buffer): void {
+    // Replies of an earlier exchange that was given up must not be taken for ours.
+    while (this.#receive() !== null);
+    const sent = this.#library.send(this.#fd, data, data.length, 0);
+    if (sent !== data.length) throw this.#systemError(`send of ${data.length} netlink bytes`);
+  }
+
+  /** One datagram, or null when nothing waits. */
+  #receive(): Buffer | null {
+    const length = this.#library.recv(this.#fd, this.#receiveBuffer, RECEIVE_BYTES, MSG_DONTWAIT | MSG_TRUNC);
+    if (length < 0) {
+      if (this.#library.errno() === EAGAIN) return null;
+      throw this.#systemError('recv of netlink');
+    }
+    if (length > RECEIVE_BYTES) {
+      throw new NetlinkError(
+        `Netlink datagram of ${length} bytes is larger than the buffer`,
+        RETRY_ERRNOS.overrun,
+        'ENOBUFS',
+      );
+    }
+    return this.#receiveBuffer.subarray(0, length);
+  }
+
+  #setOption(level: number, option: number, value: number): void {
+    const bytes = Buffer.alloc(4);
+    bytes.writeInt32LE(value);
+    if (this.#library.setsockopt(this.#fd, level, option, bytes, 4) < 0 && level !== SOL_SOCKET) {
+      throw this.#systemError(`setsockopt(${level}, ${option})`);
+    }
+  }
+
+  #systemError(what: string): NetlinkError {
+    const errno = this.#library.errno();
+    return new NetlinkError(`${what} failed with ${errnoName(errno)}`, errno, errnoName(errno));
+  }
+}
+
+function parseAck(message: ReceivedMessage): Acknowledgement {
+  const attributes =
+    message.payload.length > ERROR_PREFIX_LENGTH
+      ? parseAttributes(message.payload.subarray(ERROR_PREFIX_LENGTH))
+      : null;
+  return {
+    sequence: message.sequence,
+    errno: -message.payload.readInt32LE(0),
+    detail: attributeText(attributes?.get(NLMSGERR_ATTR_MSG)),
+  };
+}
