@@ -1,0 +1,236 @@
+// Turns active policies and profiles into chains (dataplane.md 2.1 policyManager), and answers the endpoint manager's
+// questions about them: selector, users, which are closed.
+import { isDeepStrictEqual } from 'node:util';
+import { create } from '@bufbuild/protobuf';
+import { errorMessage } from '../base/errors.js';
+import type { Logger } from '../base/logger.js';
+import type { Chain, Rule } from '../model/chain.js';
+import {
+  PolicySchema,
+  ProfileSchema,
+  type Policy,
+  type PolicyID,
+  type Profile,
+} from '../protocol/gen/felix/felixbackend_pb.js';
+import type { ProtoRule, RuleRenderer } from '../rules/renderer.js';
+import { policyKey, type UnitKey } from './endpoint-keys.js';
+import type { DataplaneMessage, Manager } from './manager.js';
+import { PolicyCatalog, type CatalogEntry } from './policy-catalog.js';
+import type { FamilyTables } from './static-rules.js';
+
+/** What the manager is built from. */
+export interface PolicyManagerOptions {
+  readonly renderer: RuleRenderer;
+  readonly tables: FamilyTables;
+  readonly log: Logger;
+}
+
+/** What one policy or profile has in the tables now. */
+interface Programmed {
+  /** For raw (policies), mangle and filter, in this order; a profile has none in raw. */
+  readonly raw: readonly Chain[];
+  readonly mangle: readonly Chain[];
+  readonly filter: readonly Chain[];
+}
+
+const NOTHING: Programmed = { raw: [], mangle: [], filter: [] };
+const TABLES = ['raw', 'mangle', 'filter'] as const;
+
+/** Programmed in every table also where REJECT is configured: the kernel takes DROP everywhere. */
+const CLOSED_RULES: readonly Rule[] = [
+  { match: [], action: { kind: 'drop' }, comments: ['Closed: could not be programmed'] },
+];
+
+const PERF_HINT = 'AssumeNeededOnEveryNode';
+
+function* setsOfRules(rules: readonly ProtoRule[]): Generator<string> {
+  for (const rule of rules) {
+    yield* rule.srcIpSetIds;
+    yield* rule.dstIpSetIds;
+    yield* rule.notSrcIpSetIds;
+    yield* rule.notDstIpSetIds;
+    yield* rule.dstIpPortSetIds;
+    yield* rule.srcNamedPortIpSetIds;
+    yield* rule.dstNamedPortIpSetIds;
+    yield* rule.notSrcNamedPortIpSetIds;
+    yield* rule.notDstNamedPortIpSetIds;
+  }
+}
+
+function* setsOfBody(body: Policy | Profile): Generator<string> {
+  yield* setsOfRules(body.inboundRules);
+  yield* setsOfRules(body.outboundRules);
+}
+
+function closed(chain: Chain): Chain {
+  return { name: chain.name, rules: CLOSED_RULES };
+}
+
+/**
+ * Policy chains go to raw, mangle and filter, profile chains to filter (outbound to mangle too); the tables program
+ * what is referred to. A policy or profile that cannot be rendered, or is referred to without being active, gets
+ * chains that drop: what is missing never means allow.
+ */
+export class PolicyManager implements Manager {
+  readonly name: string;
+  readonly #options: PolicyManagerOptions;
+  readonly #policies = new PolicyCatalog<PolicyID, Policy>({ keyOf: policyKey, setsOf: setsOfBody });
+  readonly #profiles = new PolicyCatalog<string, Profile>({ keyOf: (name) => `profile|${name}`, setsOf: setsOfBody });
+  readonly #programmed = new Map<string, Programmed>();
+  readonly #keyOfChain = new Map<string, string>();
+  readonly #closedKeys = new Set<string>();
+  #regroup = new Set<UnitKey>();
+
+  constructor(options: PolicyManagerOptions) {
+    this.#options = options;
+    this.name = `policy/${options.renderer.options.family}`;
+  }
+
+  onMessage(message: DataplaneMessage): void {
+    switch (message.case) {
+      case 'activePolicyUpdate':
+        if (message.value.id !== undefined) this.#setPolicy(message.value.id, message.value.policy ?? null);
+        return;
+      case 'activePolicyRemove':
+        if (message.value.id !== undefined) this.#setPolicy(message.value.id, null);
+        return;
+      case 'activeProfileUpdate':
+        if (message.value.id !== undefined)
+          this.#profiles.setBody(message.value.id.name, message.value.profile ?? null);
+        return;
+      case 'activeProfileRemove':
+        if (message.value.id !== undefined) this.#profiles.setBody(message.value.id.name, null);
+        return;
+      default:
+    }
+  }
+
+  completeDeferredWork(): boolean {
+    this.settle();
+    return true;
+  }
+
+  /** Programs all that changed. The endpoint manager calls it again after it changed who refers to what. Idempotent. */
+  settle(): void {
+    for (const entry of this.#policies.takeDirty()) this.#program(entry, () => this.#renderPolicy(entry));
+    for (const entry of this.#profiles.takeDirty()) this.#program(entry, () => this.#renderProfile(entry));
+  }
+
+  /** The selector that groups are made by; empty for a policy that is not active. */
+  selectorOf(id: PolicyID): string {
+    return this.#policies.get(id)?.originalSelector ?? '';
+  }
+
+  /** Replaces what a unit refers to; empty lists end its use. */
+  setUses(unit: UnitKey, policies: Iterable<PolicyID>, profiles: Iterable<string>): void {
+    this.#policies.setUses(unit, policies);
+    this.#profiles.setUses(unit, profiles);
+  }
+
+  /** Units that use a policy whose selector changed since the last call: their groups may be different now. */
+  takeRegroup(): ReadonlySet<UnitKey> {
+    const units = this.#regroup;
+    this.#regroup = new Set();
+    return units;
+  }
+
+  /** Units that use a policy or profile which is closed here (refused by the renderer, or not active). */
+  *usersOfClosed(): Generator<UnitKey> {
+    for (const key of this.#closedKeys) yield* this.#users(key);
+  }
+
+  /** Units that use a policy or profile whose rules use the set. */
+  *usersOfSet(setId: string): Generator<UnitKey> {
+    for (const key of this.#policies.keysOfSet(setId)) yield* this.#policies.users(key);
+    for (const key of this.#profiles.keysOfSet(setId)) yield* this.#profiles.users(key);
+  }
+
+  /** Units that use the policy or profile with this chain. */
+  *usersOfChain(chainName: string): Generator<UnitKey> {
+    const key = this.#keyOfChain.get(chainName);
+    if (key !== undefined) yield* this.#users(key);
+  }
+
+  *#users(key: string): Generator<UnitKey> {
+    yield* this.#policies.users(key);
+    yield* this.#profiles.users(key);
+  }
+
+  #setPolicy(id: PolicyID, policy: Policy | null): void {
+    const oldSelector = this.selectorOf(id);
+    this.#policies.setBody(id, policy);
+    if (this.selectorOf(id) === oldSelector) return;
+    for (const unit of this.#policies.users(policyKey(id))) this.#regroup.add(unit);
+  }
+
+  #renderPolicy({ id, body }: CatalogEntry<PolicyID, Policy>): Programmed {
+    const { renderer } = this.#options;
+    if (body === null) return this.#closedPolicy(id);
+    const chains = renderer.policyChains(id, body);
+    const isForced = body.perfHints.includes(PERF_HINT);
+    return {
+      raw: chains,
+      mangle: chains,
+      filter: isForced ? chains.map((chain) => ({ ...chain, forced: true })) : chains,
+    };
+  }
+
+  #closedPolicy(id: PolicyID): Programmed {
+    const chains = this.#options.renderer.policyChains(id, create(PolicySchema)).map(closed);
+    return { raw: chains, mangle: chains, filter: chains };
+  }
+
+  #renderProfile({ id, body }: CatalogEntry<string, Profile>): Programmed {
+    if (body === null) return this.#closedProfile(id);
+    const { inbound, outbound } = this.#options.renderer.profileChains(id, body);
+    return { raw: [], mangle: [outbound], filter: [inbound, outbound] };
+  }
+
+  #closedProfile(name: string): Programmed {
+    const { inbound, outbound } = this.#options.renderer.profileChains(name, create(ProfileSchema));
+    return { raw: [], mangle: [closed(outbound)], filter: [closed(inbound), closed(outbound)] };
+  }
+
+  #program(entry: CatalogEntry<PolicyID, Policy> | CatalogEntry<string, Profile>, render: () => Programmed): void {
+    const { key, id, body, users } = entry;
+    this.#closedKeys.delete(key);
+    if (body === null && users.size === 0) {
+      this.#write(key, NOTHING);
+      return;
+    }
+    let wanted: Programmed;
+    try {
+      wanted = render();
+    } catch (error) {
+      this.#options.log.error('policy or profile could not be rendered; it drops everything', {
+        policy: key,
+        error: errorMessage(error),
+      });
+      this.#closedKeys.add(key);
+      wanted = typeof id === 'string' ? this.#closedProfile(id) : this.#closedPolicy(id);
+    }
+    // A staged policy has no chains, and so nothing to close.
+    if (body === null && wanted.filter.length > 0) {
+      this.#options.log.error('an endpoint refers to a policy or profile that is not active; it drops everything', {
+        policy: key,
+      });
+      this.#closedKeys.add(key);
+    }
+    this.#write(key, wanted);
+  }
+
+  #write(key: string, wanted: Programmed): void {
+    const old = this.#programmed.get(key) ?? NOTHING;
+    if (isDeepStrictEqual(old, wanted)) return;
+    for (const name of TABLES) {
+      const table = this.#options.tables[name];
+      const kept = new Set(wanted[name].map((chain) => chain.name));
+      for (const chain of wanted[name]) table.setChain(chain);
+      for (const chain of old[name]) if (!kept.has(chain.name)) table.deleteChain(chain.name);
+    }
+    for (const chain of old.filter) this.#keyOfChain.delete(chain.name);
+    for (const chain of wanted.filter) this.#keyOfChain.set(chain.name, key);
+    if (wanted === NOTHING) this.#programmed.delete(key);
+    else this.#programmed.set(key, wanted);
+  }
+}
