@@ -96,12 +96,14 @@ function chainInTable(ctx: RenderContext, table: TableName, chain: Chain): Chain
   const mustNotReject =
     !acceptsReject(ctx.backend, table, direction) && chain.rules.some((each) => each.action?.kind === 'reject');
   if (!mustNotReject && chain.forced === undefined) return chain;
-  const { forced: _forced, ...rest } = chain;
-  if (!mustNotReject) return rest;
-  return {
-    ...rest,
-    rules: chain.rules.map((each) => (each.action?.kind === 'reject' ? { ...each, action: DROP } : each)),
-  };
+  const rules = mustNotReject ? chain.rules.map(withoutReject) : chain.rules;
+  return chain.refused === undefined
+    ? { name: chain.name, rules }
+    : { name: chain.name, rules, refused: chain.refused };
+}
+
+function withoutReject(each: Rule): Rule {
+  return each.action?.kind === 'reject' ? { ...each, action: DROP } : each;
 }
 
 function renderChain(

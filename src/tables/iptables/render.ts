@@ -125,7 +125,7 @@ function renderAction(action: Action, ctx: TextContext): string {
     case 'log':
       return `--jump LOG --log-prefix "${action.prefix}: " --log-level 5`;
     case 'nflog':
-      return `--jump NFLOG --nflog-group ${action.group} --nflog-prefix "${action.prefix}" ${ctx.features.nflogSize ? '--nflog-size' : '--nflog-range'} ${NFLOG_SIZE}`;
+      return `--jump NFLOG --nflog-group ${action.group} --nflog-prefix ${action.prefix} ${ctx.features.nflogSize ? '--nflog-size' : '--nflog-range'} ${NFLOG_SIZE}`;
     case 'dnat':
       return `--jump DNAT --to-destination ${hostPort(action.address, action.port)}`;
     case 'snat':
