@@ -96,7 +96,7 @@ export interface DataplaneConfig {
   readonly externalNodesCIDRList: readonly string[];
   readonly istioAmbientMode: boolean;
   readonly istioDSCPMark: number;
-  /** null = default, no OpenStack metadata rules. */
+  /** IPv4 address of the metadata service (Felix's default is 127.0.0.1); null = none, or a host name: no rule for it. */
   readonly metadataAddr: string | null;
   readonly metadataPort: number;
   readonly openstack: boolean;
