@@ -2,6 +2,9 @@
 // @generated from file felix/felixbackend.proto (package felix, syntax proto3)
 /* eslint-disable */
 
+// The messages between a control plane (Felix) and a dataplane driver, wire-compatible with Felix of August 2026: every
+// number, name and type is Felix's. Rules for changing this file are in docs/design/protocol.md.
+
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,6 +16,8 @@ export const file_felix_felixbackend: GenFile = /*@__PURE__*/
   fileDesc("ChhmZWxpeC9mZWxpeGJhY2tlbmQucHJvdG8SBWZlbGl4Ig0KC1N5bmNSZXF1ZXN0IusPCgtUb0RhdGFwbGFuZRIXCg9zZXF1ZW5jZV9udW1iZXIYDyABKAQSIAoHaW5fc3luYxgBIAEoCzINLmZlbGl4LkluU3luY0gAEioKDGlwc2V0X3VwZGF0ZRgCIAEoCzISLmZlbGl4LklQU2V0VXBkYXRlSAASNQoSaXBzZXRfZGVsdGFfdXBkYXRlGAMgASgLMhcuZmVsaXguSVBTZXREZWx0YVVwZGF0ZUgAEioKDGlwc2V0X3JlbW92ZRgEIAEoCzISLmZlbGl4LklQU2V0UmVtb3ZlSAASOwoVYWN0aXZlX3Byb2ZpbGVfdXBkYXRlGAUgASgLMhouZmVsaXguQWN0aXZlUHJvZmlsZVVwZGF0ZUgAEjsKFWFjdGl2ZV9wcm9maWxlX3JlbW92ZRgGIAEoCzIaLmZlbGl4LkFjdGl2ZVByb2ZpbGVSZW1vdmVIABI5ChRhY3RpdmVfcG9saWN5X3VwZGF0ZRgHIAEoCzIZLmZlbGl4LkFjdGl2ZVBvbGljeVVwZGF0ZUgAEjkKFGFjdGl2ZV9wb2xpY3lfcmVtb3ZlGAggASgLMhkuZmVsaXguQWN0aXZlUG9saWN5UmVtb3ZlSAASOQoUaG9zdF9lbmRwb2ludF91cGRhdGUYCSABKAsyGS5mZWxpeC5Ib3N0RW5kcG9pbnRVcGRhdGVIABI5ChRob3N0X2VuZHBvaW50X3JlbW92ZRgKIAEoCzIZLmZlbGl4Lkhvc3RFbmRwb2ludFJlbW92ZUgAEkEKGHdvcmtsb2FkX2VuZHBvaW50X3VwZGF0ZRgLIAEoCzIdLmZlbGl4Lldvcmtsb2FkRW5kcG9pbnRVcGRhdGVIABJBChh3b3JrbG9hZF9lbmRwb2ludF9yZW1vdmUYDCABKAsyHS5mZWxpeC5Xb3JrbG9hZEVuZHBvaW50UmVtb3ZlSAASLAoNY29uZmlnX3VwZGF0ZRgNIAEoCzITLmZlbGl4LkNvbmZpZ1VwZGF0ZUgAEjkKFGhvc3RfbWV0YWRhdGFfdXBkYXRlGA4gASgLMhkuZmVsaXguSG9zdE1ldGFkYXRhVXBkYXRlSAASOQoUaG9zdF9tZXRhZGF0YV9yZW1vdmUYEiABKAsyGS5mZWxpeC5Ib3N0TWV0YWRhdGFSZW1vdmVIABIxChBpcGFtX3Bvb2xfdXBkYXRlGBAgASgLMhUuZmVsaXguSVBBTVBvb2xVcGRhdGVIABIxChBpcGFtX3Bvb2xfcmVtb3ZlGBEgASgLMhUuZmVsaXguSVBBTVBvb2xSZW1vdmVIABI9ChZzZXJ2aWNlX2FjY291bnRfdXBkYXRlGBMgASgLMhsuZmVsaXguU2VydmljZUFjY291bnRVcGRhdGVIABI9ChZzZXJ2aWNlX2FjY291bnRfcmVtb3ZlGBQgASgLMhsuZmVsaXguU2VydmljZUFjY291bnRSZW1vdmVIABIyChBuYW1lc3BhY2VfdXBkYXRlGBUgASgLMhYuZmVsaXguTmFtZXNwYWNlVXBkYXRlSAASMgoQbmFtZXNwYWNlX3JlbW92ZRgWIAEoCzIWLmZlbGl4Lk5hbWVzcGFjZVJlbW92ZUgAEioKDHJvdXRlX3VwZGF0ZRgXIAEoCzISLmZlbGl4LlJvdXRlVXBkYXRlSAASKgoMcm91dGVfcmVtb3ZlGBggASgLMhIuZmVsaXguUm91dGVSZW1vdmVIABI3Cgt2dGVwX3VwZGF0ZRgZIAEoCzIgLmZlbGl4LlZYTEFOVHVubmVsRW5kcG9pbnRVcGRhdGVIABI3Cgt2dGVwX3JlbW92ZRgaIAEoCzIgLmZlbGl4LlZYTEFOVHVubmVsRW5kcG9pbnRSZW1vdmVIABJDChl3aXJlZ3VhcmRfZW5kcG9pbnRfdXBkYXRlGBsgASgLMh4uZmVsaXguV2lyZWd1YXJkRW5kcG9pbnRVcGRhdGVIABJDChl3aXJlZ3VhcmRfZW5kcG9pbnRfcmVtb3ZlGBwgASgLMh4uZmVsaXguV2lyZWd1YXJkRW5kcG9pbnRSZW1vdmVIABJAChhnbG9iYWxfYmdwX2NvbmZpZ191cGRhdGUYHSABKAsyHC5mZWxpeC5HbG9iYWxCR1BDb25maWdVcGRhdGVIABItCg1lbmNhcHN1bGF0aW9uGB4gASgLMhQuZmVsaXguRW5jYXBzdWxhdGlvbkgAEi4KDnNlcnZpY2VfdXBkYXRlGB8gASgLMhQuZmVsaXguU2VydmljZVVwZGF0ZUgAEi4KDnNlcnZpY2VfcmVtb3ZlGCAgASgLMhQuZmVsaXguU2VydmljZVJlbW92ZUgAEkgKHHdpcmVndWFyZF9lbmRwb2ludF92Nl91cGRhdGUYISABKAsyIC5mZWxpeC5XaXJlZ3VhcmRFbmRwb2ludFY2VXBkYXRlSAASSAocd2lyZWd1YXJkX2VuZHBvaW50X3Y2X3JlbW92ZRgiIAEoCzIgLmZlbGl4LldpcmVndWFyZEVuZHBvaW50VjZSZW1vdmVIAEIJCgdwYXlsb2FkSgQIIxAkSgQIJBAlSgQIJRAmSgQIJhAnUhRIb3N0TWV0YWRhdGFWNlVwZGF0ZVIUSG9zdE1ldGFkYXRhVjZSZW1vdmVSFkhvc3RNZXRhZGF0YVY0VjZVcGRhdGVSFkhvc3RNZXRhZGF0YVY0VjZSZW1vdmUilgQKDUZyb21EYXRhcGxhbmUSFwoPc2VxdWVuY2VfbnVtYmVyGAggASgEEjsKFXByb2Nlc3Nfc3RhdHVzX3VwZGF0ZRgDIAEoCzIaLmZlbGl4LlByb2Nlc3NTdGF0dXNVcGRhdGVIABJGChtob3N0X2VuZHBvaW50X3N0YXR1c191cGRhdGUYBCABKAsyHy5mZWxpeC5Ib3N0RW5kcG9pbnRTdGF0dXNVcGRhdGVIABJGChtob3N0X2VuZHBvaW50X3N0YXR1c19yZW1vdmUYBSABKAsyHy5mZWxpeC5Ib3N0RW5kcG9pbnRTdGF0dXNSZW1vdmVIABJOCh93b3JrbG9hZF9lbmRwb2ludF9zdGF0dXNfdXBkYXRlGAYgASgLMiMuZmVsaXguV29ya2xvYWRFbmRwb2ludFN0YXR1c1VwZGF0ZUgAEk4KH3dvcmtsb2FkX2VuZHBvaW50X3N0YXR1c19yZW1vdmUYByABKAsyIy5mZWxpeC5Xb3JrbG9hZEVuZHBvaW50U3RhdHVzUmVtb3ZlSAASPwoXd2lyZWd1YXJkX3N0YXR1c191cGRhdGUYCSABKAsyHC5mZWxpeC5XaXJlZ3VhcmRTdGF0dXNVcGRhdGVIABIzChFkYXRhcGxhbmVfaW5fc3luYxgKIAEoCzIWLmZlbGl4LkRhdGFwbGFuZUluU3luY0gAQgkKB3BheWxvYWQilQIKDENvbmZpZ1VwZGF0ZRIPCgdtZXNzYWdlGAMgASgJEi8KBmNvbmZpZxgBIAMoCzIfLmZlbGl4LkNvbmZpZ1VwZGF0ZS5Db25maWdFbnRyeRJIChRzb3VyY2VfdG9fcmF3X2NvbmZpZxgCIAMoCzIqLmZlbGl4LkNvbmZpZ1VwZGF0ZS5Tb3VyY2VUb1Jhd0NvbmZpZ0VudHJ5Gi0KC0NvbmZpZ0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaSgoWU291cmNlVG9SYXdDb25maWdFbnRyeRILCgNrZXkYASABKA0SHwoFdmFsdWUYAiABKAsyEC5mZWxpeC5SYXdDb25maWc6AjgBIngKCVJhd0NvbmZpZxIOCgZzb3VyY2UYASABKAkSLAoGY29uZmlnGAIgAygLMhwuZmVsaXguUmF3Q29uZmlnLkNvbmZpZ0VudHJ5Gi0KC0NvbmZpZ0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiCAoGSW5TeW5jIoUBCgtJUFNldFVwZGF0ZRIKCgJpZBgBIAEoCRIPCgdtZW1iZXJzGAIgAygJEioKBHR5cGUYAyABKA4yHC5mZWxpeC5JUFNldFVwZGF0ZS5JUFNldFR5cGUiLQoJSVBTZXRUeXBlEgYKAklQEAASDwoLSVBfQU5EX1BPUlQQARIHCgNORVQQAiJOChBJUFNldERlbHRhVXBkYXRlEgoKAmlkGAEgASgJEhUKDWFkZGVkX21lbWJlcnMYAiADKAkSFwoPcmVtb3ZlZF9tZW1iZXJzGAMgAygJIhkKC0lQU2V0UmVtb3ZlEgoKAmlkGAEgASgJIlQKE0FjdGl2ZVByb2ZpbGVVcGRhdGUSHAoCaWQYASABKAsyEC5mZWxpeC5Qcm9maWxlSUQSHwoHcHJvZmlsZRgCIAEoCzIOLmZlbGl4LlByb2ZpbGUiMwoTQWN0aXZlUHJvZmlsZVJlbW92ZRIcCgJpZBgBIAEoCzIQLmZlbGl4LlByb2ZpbGVJRCIZCglQcm9maWxlSUQSDAoEbmFtZRgBIAEoCSJSCgdQcm9maWxlEiIKDWluYm91bmRfcnVsZXMYASADKAsyCy5mZWxpeC5SdWxlEiMKDm91dGJvdW5kX3J1bGVzGAIgAygLMgsuZmVsaXguUnVsZSJQChJBY3RpdmVQb2xpY3lVcGRhdGUSGwoCaWQYASABKAsyDy5mZWxpeC5Qb2xpY3lJRBIdCgZwb2xpY3kYAiABKAsyDS5mZWxpeC5Qb2xpY3kiMQoSQWN0aXZlUG9saWN5UmVtb3ZlEhsKAmlkGAEgASgLMg8uZmVsaXguUG9saWN5SUQiRQoIUG9saWN5SUQSDAoEbmFtZRgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSDAoEa2luZBgEIAEoCUoECAEQAlIEdGllciLGAQoGUG9saWN5EhEKCW5hbWVzcGFjZRgFIAEoCRIiCg1pbmJvdW5kX3J1bGVzGAEgAygLMgsuZmVsaXguUnVsZRIjCg5vdXRib3VuZF9ydWxlcxgCIAMoCzILLmZlbGl4LlJ1bGUSEQoJdW50cmFja2VkGAMgASgIEhAKCHByZV9kbmF0GAQgASgIEhkKEW9yaWdpbmFsX3NlbGVjdG9yGAYgASgJEhIKCnBlcmZfaGludHMYByADKAkSDAoEdGllchgIIAEoCSKICwoEUnVsZRIOCgZhY3Rpb24YASABKAkSJAoKaXBfdmVyc2lvbhgCIAEoDjIQLmZlbGl4LklQVmVyc2lvbhIhCghwcm90b2NvbBgDIAEoCzIPLmZlbGl4LlByb3RvY29sEg8KB3NyY19uZXQYBCADKAkSIwoJc3JjX3BvcnRzGAUgAygLMhAuZmVsaXguUG9ydFJhbmdlEiEKGXNyY19uYW1lZF9wb3J0X2lwX3NldF9pZHMYDCADKAkSDwoHZHN0X25ldBgGIAMoCRIjCglkc3RfcG9ydHMYByADKAsyEC5mZWxpeC5Qb3J0UmFuZ2USIQoZZHN0X25hbWVkX3BvcnRfaXBfc2V0X2lkcxgNIAMoCRITCglpY21wX3R5cGUYCCABKAVIABIwCg5pY21wX3R5cGVfY29kZRgJIAEoCzIWLmZlbGl4LkljbXBUeXBlQW5kQ29kZUgAEhYKDnNyY19pcF9zZXRfaWRzGAogAygJEhYKDmRzdF9pcF9zZXRfaWRzGAsgAygJEhsKE2RzdF9pcF9wb3J0X3NldF9pZHMYDyADKAkSJQoMbm90X3Byb3RvY29sGGYgASgLMg8uZmVsaXguUHJvdG9jb2wSEwoLbm90X3NyY19uZXQYZyADKAkSJwoNbm90X3NyY19wb3J0cxhoIAMoCzIQLmZlbGl4LlBvcnRSYW5nZRITCgtub3RfZHN0X25ldBhpIAMoCRInCg1ub3RfZHN0X3BvcnRzGGogAygLMhAuZmVsaXguUG9ydFJhbmdlEhcKDW5vdF9pY21wX3R5cGUYayABKAVIARI0ChJub3RfaWNtcF90eXBlX2NvZGUYbCABKAsyFi5mZWxpeC5JY21wVHlwZUFuZENvZGVIARIaChJub3Rfc3JjX2lwX3NldF9pZHMYbSADKAkSGgoSbm90X2RzdF9pcF9zZXRfaWRzGG4gAygJEiUKHW5vdF9zcmNfbmFtZWRfcG9ydF9pcF9zZXRfaWRzGHAgAygJEiUKHW5vdF9kc3RfbmFtZWRfcG9ydF9pcF9zZXRfaWRzGHEgAygJEh0KFW9yaWdpbmFsX3NyY19zZWxlY3RvchhyIAEoCRIdChVvcmlnaW5hbF9kc3Rfc2VsZWN0b3IYcyABKAkSJwofb3JpZ2luYWxfc3JjX25hbWVzcGFjZV9zZWxlY3Rvchh0IAEoCRInCh9vcmlnaW5hbF9kc3RfbmFtZXNwYWNlX3NlbGVjdG9yGHUgASgJEiEKGW9yaWdpbmFsX25vdF9zcmNfc2VsZWN0b3IYdiABKAkSIQoZb3JpZ2luYWxfbm90X2RzdF9zZWxlY3Rvchh3IAEoCRIdChRvcmlnaW5hbF9zcmNfc2VydmljZRiEASABKAkSJwoeb3JpZ2luYWxfc3JjX3NlcnZpY2VfbmFtZXNwYWNlGIUBIAEoCRIdChRvcmlnaW5hbF9kc3Rfc2VydmljZRiCASABKAkSJwoeb3JpZ2luYWxfZHN0X3NlcnZpY2VfbmFtZXNwYWNlGIMBIAEoCRI9ChlzcmNfc2VydmljZV9hY2NvdW50X21hdGNoGHggASgLMhouZmVsaXguU2VydmljZUFjY291bnRNYXRjaBI9Chlkc3Rfc2VydmljZV9hY2NvdW50X21hdGNoGHkgASgLMhouZmVsaXguU2VydmljZUFjY291bnRNYXRjaBIkCgpodHRwX21hdGNoGHogASgLMhAuZmVsaXguSFRUUE1hdGNoEiUKCG1ldGFkYXRhGHsgASgLMhMuZmVsaXguUnVsZU1ldGFkYXRhEhAKB3J1bGVfaWQYyQEgASgJQgYKBGljbXBCCgoIbm90X2ljbXBKBgjIARDJAVIKbG9nX3ByZWZpeCI2ChNTZXJ2aWNlQWNjb3VudE1hdGNoEhAKCHNlbGVjdG9yGAEgASgJEg0KBW5hbWVzGAIgAygJIoUBCglIVFRQTWF0Y2gSDwoHbWV0aG9kcxgBIAMoCRIpCgVwYXRocxgCIAMoCzIaLmZlbGl4LkhUVFBNYXRjaC5QYXRoTWF0Y2gaPAoJUGF0aE1hdGNoEg8KBWV4YWN0GAEgASgJSAASEAoGcHJlZml4GAIgASgJSABCDAoKcGF0aF9tYXRjaCJ9CgxSdWxlTWV0YWRhdGESOQoLYW5ub3RhdGlvbnMYASADKAsyJC5mZWxpeC5SdWxlTWV0YWRhdGEuQW5ub3RhdGlvbnNFbnRyeRoyChBBbm5vdGF0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoPSWNtcFR5cGVBbmRDb2RlEgwKBHR5cGUYASABKAUSDAoEY29kZRgCIAEoBSI+CghQcm90b2NvbBIQCgZudW1iZXIYASABKAVIABIOCgRuYW1lGAIgASgJSABCEAoObnVtYmVyX29yX25hbWUiKAoJUG9ydFJhbmdlEg0KBWZpcnN0GAEgASgFEgwKBGxhc3QYAiABKAUiZwoSV29ya2xvYWRFbmRwb2ludElEEhcKD29yY2hlc3RyYXRvcl9pZBgCIAEoCRITCgt3b3JrbG9hZF9pZBgDIAEoCRITCgtlbmRwb2ludF9pZBgEIAEoCUoECAEQAlIIaG9zdG5hbWUiagoWV29ya2xvYWRFbmRwb2ludFVwZGF0ZRIlCgJpZBgBIAEoCzIZLmZlbGl4Lldvcmtsb2FkRW5kcG9pbnRJRBIpCghlbmRwb2ludBgFIAEoCzIXLmZlbGl4Lldvcmtsb2FkRW5kcG9pbnQiNwoUV29ya2xvYWRCcGZTa2lwUmVkaXISDgoGRWdyZXNzGAEgASgIEg8KB0luZ3Jlc3MYAiABKAgiswUKEFdvcmtsb2FkRW5kcG9pbnQSDQoFc3RhdGUYASABKAkSDAoEbmFtZRgCIAEoCRILCgNtYWMYAyABKAkSEwoLcHJvZmlsZV9pZHMYBCADKAkSEQoJaXB2NF9uZXRzGAUgAygJEhEKCWlwdjZfbmV0cxgGIAMoCRIeCgV0aWVycxgHIAMoCzIPLmZlbGl4LlRpZXJJbmZvEiAKCGlwdjRfbmF0GAggAygLMg4uZmVsaXguTmF0SW5mbxIgCghpcHY2X25hdBgJIAMoCzIOLmZlbGl4Lk5hdEluZm8SJQodYWxsb3dfc3Bvb2ZlZF9zb3VyY2VfcHJlZml4ZXMYCiADKAkSPQoLYW5ub3RhdGlvbnMYCyADKAsyKC5mZWxpeC5Xb3JrbG9hZEVuZHBvaW50LkFubm90YXRpb25zRW50cnkSKAoMcW9zX2NvbnRyb2xzGAwgASgLMhIuZmVsaXguUW9TQ29udHJvbHMSKwoObG9jYWxfYmdwX3BlZXIYDSABKAsyEy5mZWxpeC5Mb2NhbEJHUFBlZXISLwoKc2tpcF9yZWRpchgOIAEoCzIbLmZlbGl4Lldvcmtsb2FkQnBmU2tpcFJlZGlyEiYKDHFvc19wb2xpY2llcxgPIAMoCzIQLmZlbGl4LlFvU1BvbGljeRIYChBpc19pc3Rpb19hbWJpZW50GBAgASgIEjUKE2xpdmVfbWlncmF0aW9uX3JvbGUYESABKA4yGC5mZWxpeC5MaXZlTWlncmF0aW9uUm9sZRIaChJsaXZlX21pZ3JhdGlvbl91aWQYEiABKAkSHwoXbGl2ZV9taWdyYXRpb25fdm1pX25hbWUYEyABKAkaMgoQQW5ub3RhdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvYCCgtRb1NDb250cm9scxIYChBJbmdyZXNzQmFuZHdpZHRoGAEgASgDEhcKD0VncmVzc0JhbmR3aWR0aBgCIAEoAxIUCgxJbmdyZXNzQnVyc3QYAyABKAMSEwoLRWdyZXNzQnVyc3QYBCABKAMSGQoRSW5ncmVzc1BhY2tldFJhdGUYBSABKAMSGAoQRWdyZXNzUGFja2V0UmF0ZRgGIAEoAxIdChVJbmdyZXNzTWF4Q29ubmVjdGlvbnMYByABKAMSHAoURWdyZXNzTWF4Q29ubmVjdGlvbnMYCCABKAMSFwoPSW5ncmVzc1BlYWtyYXRlGAkgASgDEhYKDkVncmVzc1BlYWtyYXRlGAogASgDEhcKD0luZ3Jlc3NNaW5idXJzdBgLIAEoAxIWCg5FZ3Jlc3NNaW5idXJzdBgMIAEoAxIaChJJbmdyZXNzUGFja2V0QnVyc3QYDSABKAMSGQoRRWdyZXNzUGFja2V0QnVyc3QYDiABKAMiLgoJUW9TUG9saWN5EhMKC2Rlc3RpbmF0aW9uGAEgASgJEgwKBGRzY3AYAiABKAUiJQoMTG9jYWxCR1BQZWVyEhUKDWJncF9wZWVyX25hbWUYASABKAkiPwoWV29ya2xvYWRFbmRwb2ludFJlbW92ZRIlCgJpZBgBIAEoCzIZLmZlbGl4Lldvcmtsb2FkRW5kcG9pbnRJRCI1Cg5Ib3N0RW5kcG9pbnRJRBITCgtlbmRwb2ludF9pZBgCIAEoCUoECAEQAlIIaG9zdG5hbWUiXgoSSG9zdEVuZHBvaW50VXBkYXRlEiEKAmlkGAEgASgLMhUuZmVsaXguSG9zdEVuZHBvaW50SUQSJQoIZW5kcG9pbnQYAyABKAsyEy5mZWxpeC5Ib3N0RW5kcG9pbnQirgIKDEhvc3RFbmRwb2ludBIMCgRuYW1lGAEgASgJEhMKC3Byb2ZpbGVfaWRzGAIgAygJEh4KBXRpZXJzGAMgAygLMg8uZmVsaXguVGllckluZm8SKAoPdW50cmFja2VkX3RpZXJzGAYgAygLMg8uZmVsaXguVGllckluZm8SJwoOcHJlX2RuYXRfdGllcnMYByADKAsyDy5mZWxpeC5UaWVySW5mbxImCg1mb3J3YXJkX3RpZXJzGAggAygLMg8uZmVsaXguVGllckluZm8SGwoTZXhwZWN0ZWRfaXB2NF9hZGRycxgEIAMoCRIbChNleHBlY3RlZF9pcHY2X2FkZHJzGAUgAygJEiYKDHFvc19wb2xpY2llcxgJIAMoCzIQLmZlbGl4LlFvU1BvbGljeSI3ChJIb3N0RW5kcG9pbnRSZW1vdmUSIQoCaWQYASABKAsyFS5mZWxpeC5Ib3N0RW5kcG9pbnRJRCKFAQoIVGllckluZm8SDAoEbmFtZRgBIAEoCRIpChBpbmdyZXNzX3BvbGljaWVzGAIgAygLMg8uZmVsaXguUG9saWN5SUQSKAoPZWdyZXNzX3BvbGljaWVzGAMgAygLMg8uZmVsaXguUG9saWN5SUQSFgoOZGVmYXVsdF9hY3Rpb24YBCABKAkiKQoHTmF0SW5mbxIOCgZleHRfaXAYASABKAkSDgoGaW50X2lwGAIgASgJIjwKE1Byb2Nlc3NTdGF0dXNVcGRhdGUSFQoNaXNvX3RpbWVzdGFtcBgBIAEoCRIOCgZ1cHRpbWUYAiABKAEiZAoYSG9zdEVuZHBvaW50U3RhdHVzVXBkYXRlEiEKAmlkGAEgASgLMhUuZmVsaXguSG9zdEVuZHBvaW50SUQSJQoGc3RhdHVzGAIgASgLMhUuZmVsaXguRW5kcG9pbnRTdGF0dXMiIAoORW5kcG9pbnRTdGF0dXMSDgoGc3RhdHVzGAEgASgJIj0KGEhvc3RFbmRwb2ludFN0YXR1c1JlbW92ZRIhCgJpZBgBIAEoCzIVLmZlbGl4Lkhvc3RFbmRwb2ludElEIpcBChxXb3JrbG9hZEVuZHBvaW50U3RhdHVzVXBkYXRlEiUKAmlkGAEgASgLMhkuZmVsaXguV29ya2xvYWRFbmRwb2ludElEEiUKBnN0YXR1cxgCIAEoCzIVLmZlbGl4LkVuZHBvaW50U3RhdHVzEikKCGVuZHBvaW50GAMgASgLMhcuZmVsaXguV29ya2xvYWRFbmRwb2ludCJFChxXb3JrbG9hZEVuZHBvaW50U3RhdHVzUmVtb3ZlEiUKAmlkGAEgASgLMhkuZmVsaXguV29ya2xvYWRFbmRwb2ludElEIlEKFVdpcmVndWFyZFN0YXR1c1VwZGF0ZRISCgpwdWJsaWNfa2V5GAEgASgJEiQKCmlwX3ZlcnNpb24YAiABKA4yEC5mZWxpeC5JUFZlcnNpb24iEQoPRGF0YXBsYW5lSW5TeW5jIsQBChJIb3N0TWV0YWRhdGFVcGRhdGUSEAoIaG9zdG5hbWUYASABKAkSEQoJaXB2NF9hZGRyGAIgASgJEhEKCWlwdjZfYWRkchgDIAEoCRIQCghhc251bWJlchgEIAEoCRI1CgZsYWJlbHMYBSADKAsyJS5mZWxpeC5Ib3N0TWV0YWRhdGFVcGRhdGUuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5ChJIb3N0TWV0YWRhdGFSZW1vdmUSEAoIaG9zdG5hbWUYASABKAkSEQoJaXB2NF9hZGRyGAIgASgJIjsKDklQQU1Qb29sVXBkYXRlEgoKAmlkGAEgASgJEh0KBHBvb2wYAiABKAsyDy5mZWxpeC5JUEFNUG9vbCIcCg5JUEFNUG9vbFJlbW92ZRIKCgJpZBgBIAEoCSJpCghJUEFNUG9vbBIMCgRjaWRyGAEgASgJEhIKCm1hc3F1ZXJhZGUYAiABKAgSEQoJaXBpcF9tb2RlGAMgASgJEhIKCnZ4bGFuX21vZGUYBCABKAkSFAoMYWxsb3dlZF91c2VzGAUgAygJInAKDUVuY2Fwc3VsYXRpb24SFAoMaXBpcF9lbmFibGVkGAEgASgIEhUKDXZ4bGFuX2VuYWJsZWQYAiABKAgSGAoQdnhsYW5fZW5hYmxlZF92NhgDIAEoCBIYChBub19lbmNhcF9lbmFibGVkGAQgASgIIqMBChRTZXJ2aWNlQWNjb3VudFVwZGF0ZRIjCgJpZBgBIAEoCzIXLmZlbGl4LlNlcnZpY2VBY2NvdW50SUQSNwoGbGFiZWxzGAIgAygLMicuZmVsaXguU2VydmljZUFjY291bnRVcGRhdGUuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI7ChRTZXJ2aWNlQWNjb3VudFJlbW92ZRIjCgJpZBgBIAEoCzIXLmZlbGl4LlNlcnZpY2VBY2NvdW50SUQiMwoQU2VydmljZUFjY291bnRJRBIRCgluYW1lc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCSKUAQoPTmFtZXNwYWNlVXBkYXRlEh4KAmlkGAEgASgLMhIuZmVsaXguTmFtZXNwYWNlSUQSMgoGbGFiZWxzGAIgAygLMiIuZmVsaXguTmFtZXNwYWNlVXBkYXRlLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiMQoPTmFtZXNwYWNlUmVtb3ZlEh4KAmlkGAEgASgLMhIuZmVsaXguTmFtZXNwYWNlSUQiGwoLTmFtZXNwYWNlSUQSDAoEbmFtZRgBIAEoCSI8CgpUdW5uZWxUeXBlEgwKBGlwaXAYASABKAgSDQoFdnhsYW4YAiABKAgSEQoJd2lyZWd1YXJkGAMgASgIIpkCCgtSb3V0ZVVwZGF0ZRIfCgV0eXBlcxgMIAEoDjIQLmZlbGl4LlJvdXRlVHlwZRInCgxpcF9wb29sX3R5cGUYAiABKA4yES5mZWxpeC5JUFBvb2xUeXBlEgsKA2RzdBgDIAEoCRIVCg1kc3Rfbm9kZV9uYW1lGAQgASgJEhMKC2RzdF9ub2RlX2lwGAUgASgJEhMKC3NhbWVfc3VibmV0GAcgASgIEhQKDG5hdF9vdXRnb2luZxgIIAEoCBIWCg5sb2NhbF93b3JrbG9hZBgJIAEoCBImCgt0dW5uZWxfdHlwZRgKIAEoCzIRLmZlbGl4LlR1bm5lbFR5cGUSEAoIYm9ycm93ZWQYCyABKAhKBAgBEAJSBHR5cGUiGgoLUm91dGVSZW1vdmUSCwoDZHN0GAIgASgJIqIBChlWWExBTlR1bm5lbEVuZHBvaW50VXBkYXRlEgwKBG5vZGUYASABKAkSCwoDbWFjGAIgASgJEhEKCWlwdjRfYWRkchgDIAEoCRIYChBwYXJlbnRfZGV2aWNlX2lwGAQgASgJEg4KBm1hY192NhgFIAEoCRIRCglpcHY2X2FkZHIYBiABKAkSGgoScGFyZW50X2RldmljZV9pcHY2GAcgASgJIikKGVZYTEFOVHVubmVsRW5kcG9pbnRSZW1vdmUSDAoEbm9kZRgBIAEoCSIiCgxSZXBvcnRSZXN1bHQSEgoKc3VjY2Vzc2Z1bBgBIAEoCCLYAQoORGF0YXBsYW5lU3RhdHMSDgoGc3JjX2lwGAEgASgJEg4KBmRzdF9pcBgCIAEoCRIQCghzcmNfcG9ydBgDIAEoBRIQCghkc3RfcG9ydBgEIAEoBRIhCghwcm90b2NvbBgFIAEoCzIPLmZlbGl4LlByb3RvY29sEh8KBXN0YXRzGAYgAygLMhAuZmVsaXguU3RhdGlzdGljEh8KBXJ1bGVzGAcgAygLMhAuZmVsaXguUnVsZVRyYWNlEh0KBmFjdGlvbhgIIAEoDjINLmZlbGl4LkFjdGlvbiKjAgoJU3RhdGlzdGljEi0KCWRpcmVjdGlvbhgBIAEoDjIaLmZlbGl4LlN0YXRpc3RpYy5EaXJlY3Rpb24SLwoKcmVsYXRpdml0eRgCIAEoDjIbLmZlbGl4LlN0YXRpc3RpYy5SZWxhdGl2aXR5EiMKBGtpbmQYAyABKA4yFS5mZWxpeC5TdGF0aXN0aWMuS2luZBIdCgZhY3Rpb24YBCABKA4yDS5mZWxpeC5BY3Rpb24SDQoFdmFsdWUYBSABKAMiHAoJRGlyZWN0aW9uEgYKAklOEAASBwoDT1VUEAEiJQoKUmVsYXRpdml0eRIMCghBQlNPTFVURRAAEgkKBURFTFRBEAEiHgoES2luZBILCgdQQUNLRVRTEAASCQoFQllURVMQASLSAQoJUnVsZVRyYWNlEiEKBnBvbGljeRgBIAEoCzIPLmZlbGl4LlBvbGljeUlESAASIwoHcHJvZmlsZRgCIAEoCzIQLmZlbGl4LlByb2ZpbGVJREgAEg4KBG5vbmUYAyABKAhIABItCglkaXJlY3Rpb24YBCABKA4yGi5mZWxpeC5SdWxlVHJhY2UuRGlyZWN0aW9uEhAKCHJ1bGVfbnVtGAUgASgFIiYKCURpcmVjdGlvbhILCgdJTkJPVU5EEAASDAoIT1VUQk9VTkQQAUIECgJpZCJcChdXaXJlZ3VhcmRFbmRwb2ludFVwZGF0ZRIQCghob3N0bmFtZRgBIAEoCRISCgpwdWJsaWNfa2V5GAIgASgJEhsKE2ludGVyZmFjZV9pcHY0X2FkZHIYAyABKAkiKwoXV2lyZWd1YXJkRW5kcG9pbnRSZW1vdmUSEAoIaG9zdG5hbWUYASABKAkiYQoZV2lyZWd1YXJkRW5kcG9pbnRWNlVwZGF0ZRIQCghob3N0bmFtZRgBIAEoCRIVCg1wdWJsaWNfa2V5X3Y2GAIgASgJEhsKE2ludGVyZmFjZV9pcHY2X2FkZHIYAyABKAkiLQoZV2lyZWd1YXJkRW5kcG9pbnRWNlJlbW92ZRIQCghob3N0bmFtZRgBIAEoCSLGAQoVR2xvYmFsQkdQQ29uZmlnVXBkYXRlEh0KFXNlcnZpY2VfY2x1c3Rlcl9jaWRycxgBIAMoCRIeChZzZXJ2aWNlX2V4dGVybmFsX2NpZHJzGAIgAygJEiIKGnNlcnZpY2VfbG9hZGJhbGFuY2VyX2NpZHJzGAMgAygJEiQKHGxvY2FsX3dvcmtsb2FkX3BlZXJpbmdfaXBfdjQYBCABKAkSJAocbG9jYWxfd29ya2xvYWRfcGVlcmluZ19pcF92NhgFIAEoCSI/CgtTZXJ2aWNlUG9ydBIQCghQcm90b2NvbBgBIAEoCRIMCgRQb3J0GAIgASgFEhAKCE5vZGVQb3J0GAMgASgFIscBCg1TZXJ2aWNlVXBkYXRlEgwKBG5hbWUYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEgwKBHR5cGUYAyABKAkSEwoLY2x1c3Rlcl9pcHMYBCADKAkSFwoPbG9hZGJhbGFuY2VyX2lwGAUgASgJEhQKDGV4dGVybmFsX2lwcxgGIAMoCRIhCgVwb3J0cxgHIAMoCzISLmZlbGl4LlNlcnZpY2VQb3J0EiAKGGxvYWRiYWxhbmNlcl9pbmdyZXNzX2lwcxgIIAMoCSIwCg1TZXJ2aWNlUmVtb3ZlEgwKBG5hbWUYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJKigKCUlQVmVyc2lvbhIHCgNBTlkQABIICgRJUFY0EAQSCAoESVBWNhAGKjgKEUxpdmVNaWdyYXRpb25Sb2xlEgsKB05PX1JPTEUQABIKCgZTT1VSQ0UQARIKCgZUQVJHRVQQAiqJAQoJUm91dGVUeXBlEg0KCUNJRFJfSU5GTxAAEhMKD1JFTU9URV9XT1JLTE9BRBABEg8KC1JFTU9URV9IT1NUEAISEgoOTE9DQUxfV09SS0xPQUQQBBIOCgpMT0NBTF9IT1NUEAgSEQoNUkVNT1RFX1RVTk5FTBAQEhAKDExPQ0FMX1RVTk5FTBAgKjkKCklQUG9vbFR5cGUSCAoETk9ORRAAEgwKCE5PX0VOQ0FQEAESCQoFVlhMQU4QAhIICgRJUElQEAMqIQoGQWN0aW9uEgsKB0FMTE9XRUQQABIKCgZERU5JRUQQATJ0CgpQb2xpY3lTeW5jEjAKBFN5bmMSEi5mZWxpeC5TeW5jUmVxdWVzdBoSLmZlbGl4LlRvRGF0YXBsYW5lMAESNAoGUmVwb3J0EhUuZmVsaXguRGF0YXBsYW5lU3RhdHMaEy5mZWxpeC5SZXBvcnRSZXN1bHRiBnByb3RvMw");
 
 /**
+ * SyncRequest opens a PolicySync stream; the caller is known by its socket credentials.
+ *
  * @generated from message felix.SyncRequest
  */
 export type SyncRequest = Message<"felix.SyncRequest"> & {
@@ -26,10 +31,15 @@ export const SyncRequestSchema: GenMessage<SyncRequest> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 0);
 
 /**
+ * ToDataplane is one frame from the control plane. What refers to something comes after it and leaves before it, within one
+ * flush: config, IP sets, policies, profiles, endpoints, then removes in the opposite order, then the network messages.
+ *
  * @generated from message felix.ToDataplane
  */
 export type ToDataplane = Message<"felix.ToDataplane"> & {
   /**
+   * Counts from 0 in each connection.
+   *
    * @generated from field: uint64 sequence_number = 15;
    */
   sequenceNumber: bigint;
@@ -246,6 +256,8 @@ export const ToDataplaneSchema: GenMessage<ToDataplane> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 1);
 
 /**
+ * FromDataplane is one frame from the driver. Felix ignores its sequence number and drops payloads that it does not know.
+ *
  * @generated from message felix.FromDataplane
  */
 export type FromDataplane = Message<"felix.FromDataplane"> & {
@@ -310,20 +322,31 @@ export const FromDataplaneSchema: GenMessage<FromDataplane> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 2);
 
 /**
+ * ConfigUpdate is the first message. It holds texts as they were set, never defaults; the driver parses and defaults them.
+ * Felix restarts itself and the driver for almost every change, so before InSync the last one wins and after it only
+ * CalicoVersion, ClusterGUID, ClusterType and HealthTimeoutOverrides can differ.
+ *
  * @generated from message felix.ConfigUpdate
  */
 export type ConfigUpdate = Message<"felix.ConfigUpdate"> & {
   /**
+   * Unused.
+   *
    * @generated from field: string message = 3;
    */
   message: string;
 
   /**
+   * The text in force of every parameter that is set, over all sources.
+   *
    * @generated from field: map<string, string> config = 1;
    */
   config: { [key: string]: string };
 
   /**
+   * Texts by source: 1 datastore global, 2 per node selector, 3 per host, 4 config file, 5 environment, 6 internal override.
+   * The higher number wins.
+   *
    * @generated from field: map<uint32, felix.RawConfig> source_to_raw_config = 2;
    */
   sourceToRawConfig: { [key: number]: RawConfig };
@@ -337,6 +360,8 @@ export const ConfigUpdateSchema: GenMessage<ConfigUpdate> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 3);
 
 /**
+ * RawConfig is what one source sets.
+ *
  * @generated from message felix.RawConfig
  */
 export type RawConfig = Message<"felix.RawConfig"> & {
@@ -359,6 +384,8 @@ export const RawConfigSchema: GenMessage<RawConfig> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 4);
 
 /**
+ * InSync comes once, after the first complete flush. Nothing may be written to the kernel before it.
+ *
  * @generated from message felix.InSync
  */
 export type InSync = Message<"felix.InSync"> & {
@@ -372,10 +399,14 @@ export const InSyncSchema: GenMessage<InSync> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 5);
 
 /**
+ * IPSetUpdate is the full membership of a set: a new set, or a replacement of all its members.
+ *
  * @generated from message felix.IPSetUpdate
  */
 export type IPSetUpdate = Message<"felix.IPSetUpdate"> & {
   /**
+   * At most 25 characters tell sets apart in the kernel.
+   *
    * @generated from field: string id = 1;
    */
   id: string;
@@ -399,6 +430,9 @@ export const IPSetUpdateSchema: GenMessage<IPSetUpdate> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 6);
 
 /**
+ * Forms: IP "10.0.0.1" or "fd00::1"; IP_AND_PORT "10.0.0.1,tcp:80" (tcp, udp or sctp); NET "10.0.0.0/8".
+ * Both families may stand in one set.
+ *
  * @generated from enum felix.IPSetUpdate.IPSetType
  */
 export enum IPSetUpdate_IPSetType {
@@ -425,6 +459,8 @@ export const IPSetUpdate_IPSetTypeSchema: GenEnum<IPSetUpdate_IPSetType> = /*@__
   enumDesc(file_felix_felixbackend, 6, 0);
 
 /**
+ * IPSetDeltaUpdate changes the members of a set that was sent before; additions are applied before removals.
+ *
  * @generated from message felix.IPSetDeltaUpdate
  */
 export type IPSetDeltaUpdate = Message<"felix.IPSetDeltaUpdate"> & {
@@ -452,6 +488,8 @@ export const IPSetDeltaUpdateSchema: GenMessage<IPSetDeltaUpdate> = /*@__PURE__*
   messageDesc(file_felix_felixbackend, 7);
 
 /**
+ * IPSetRemove withdraws a set; no rule refers to it any more.
+ *
  * @generated from message felix.IPSetRemove
  */
 export type IPSetRemove = Message<"felix.IPSetRemove"> & {
@@ -469,6 +507,8 @@ export const IPSetRemoveSchema: GenMessage<IPSetRemove> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 8);
 
 /**
+ * ActiveProfileUpdate is a profile that a local endpoint uses.
+ *
  * @generated from message felix.ActiveProfileUpdate
  */
 export type ActiveProfileUpdate = Message<"felix.ActiveProfileUpdate"> & {
@@ -491,6 +531,8 @@ export const ActiveProfileUpdateSchema: GenMessage<ActiveProfileUpdate> = /*@__P
   messageDesc(file_felix_felixbackend, 9);
 
 /**
+ * ActiveProfileRemove withdraws a profile that no local endpoint uses any more.
+ *
  * @generated from message felix.ActiveProfileRemove
  */
 export type ActiveProfileRemove = Message<"felix.ActiveProfileRemove"> & {
@@ -508,6 +550,8 @@ export const ActiveProfileRemoveSchema: GenMessage<ActiveProfileRemove> = /*@__P
   messageDesc(file_felix_felixbackend, 10);
 
 /**
+ * ProfileID names a profile.
+ *
  * @generated from message felix.ProfileID
  */
 export type ProfileID = Message<"felix.ProfileID"> & {
@@ -525,6 +569,8 @@ export const ProfileIDSchema: GenMessage<ProfileID> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 11);
 
 /**
+ * Profile is the rules that decide when no policy did, in order.
+ *
  * @generated from message felix.Profile
  */
 export type Profile = Message<"felix.Profile"> & {
@@ -547,6 +593,9 @@ export const ProfileSchema: GenMessage<Profile> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 12);
 
 /**
+ * ActivePolicyUpdate is a policy that selects a local endpoint. It may come for a changed selector alone, without any
+ * endpoint update.
+ *
  * @generated from message felix.ActivePolicyUpdate
  */
 export type ActivePolicyUpdate = Message<"felix.ActivePolicyUpdate"> & {
@@ -569,6 +618,8 @@ export const ActivePolicyUpdateSchema: GenMessage<ActivePolicyUpdate> = /*@__PUR
   messageDesc(file_felix_felixbackend, 13);
 
 /**
+ * ActivePolicyRemove withdraws a policy that selects no local endpoint any more.
+ *
  * @generated from message felix.ActivePolicyRemove
  */
 export type ActivePolicyRemove = Message<"felix.ActivePolicyRemove"> & {
@@ -586,6 +637,9 @@ export const ActivePolicyRemoveSchema: GenMessage<ActivePolicyRemove> = /*@__PUR
   messageDesc(file_felix_felixbackend, 14);
 
 /**
+ * PolicyID names a policy. Until December 2025 it was tier (field 1) and name, and policies in a TierInfo were bare names;
+ * the driver still takes both.
+ *
  * @generated from message felix.PolicyID
  */
 export type PolicyID = Message<"felix.PolicyID"> & {
@@ -600,6 +654,8 @@ export type PolicyID = Message<"felix.PolicyID"> & {
   namespace: string;
 
   /**
+   * e.g. "NetworkPolicy"; the Staged kinds are never enforced.
+   *
    * @generated from field: string kind = 4;
    */
   kind: string;
@@ -613,6 +669,8 @@ export const PolicyIDSchema: GenMessage<PolicyID> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 15);
 
 /**
+ * Policy is the rules of one policy, in order.
+ *
  * @generated from message felix.Policy
  */
 export type Policy = Message<"felix.Policy"> & {
@@ -632,26 +690,36 @@ export type Policy = Message<"felix.Policy"> & {
   outboundRules: Rule[];
 
   /**
+   * Applied before connection tracking, to host endpoints.
+   *
    * @generated from field: bool untracked = 3;
    */
   untracked: boolean;
 
   /**
+   * Applied before destination NAT, to host endpoints.
+   *
    * @generated from field: bool pre_dnat = 4;
    */
   preDnat: boolean;
 
   /**
+   * Neighbouring policies with the same selector share a chain.
+   *
    * @generated from field: string original_selector = 6;
    */
   originalSelector: string;
 
   /**
+   * "AssumeNeededOnEveryNode": program the chains even while nothing refers to them.
+   *
    * @generated from field: repeated string perf_hints = 7;
    */
   perfHints: string[];
 
   /**
+   * Shown in log prefixes only.
+   *
    * @generated from field: string tier = 8;
    */
   tier: string;
@@ -665,10 +733,15 @@ export const PolicySchema: GenMessage<Policy> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 16);
 
 /**
+ * Rule matches a packet when all its fields match; repeated nets, ports and named ports are alternatives, repeated set ids
+ * must all match. An empty field matches everything.
+ *
  * @generated from message felix.Rule
  */
 export type Rule = Message<"felix.Rule"> & {
   /**
+   * "allow" or empty, "deny", "pass" or "next-tier", "log".
+   *
    * @generated from field: string action = 1;
    */
   action: string;
@@ -684,6 +757,8 @@ export type Rule = Message<"felix.Rule"> & {
   protocol?: Protocol | undefined;
 
   /**
+   * CIDRs, also bare addresses, of either family; those of the other family are left out.
+   *
    * @generated from field: repeated string src_net = 4;
    */
   srcNet: string[];
@@ -694,6 +769,8 @@ export type Rule = Message<"felix.Rule"> & {
   srcPorts: PortRange[];
 
   /**
+   * Alternatives to the ports, as IP_AND_PORT sets.
+   *
    * @generated from field: repeated string src_named_port_ip_set_ids = 12;
    */
   srcNamedPortIpSetIds: string[];
@@ -741,6 +818,8 @@ export type Rule = Message<"felix.Rule"> & {
   dstIpSetIds: string[];
 
   /**
+   * IP_AND_PORT sets of services.
+   *
    * @generated from field: repeated string dst_ip_port_set_ids = 15;
    */
   dstIpPortSetIds: string[];
@@ -808,6 +887,8 @@ export type Rule = Message<"felix.Rule"> & {
   notDstNamedPortIpSetIds: string[];
 
   /**
+   * The original_* fields say where the sets above come from; a dataplane ignores them.
+   *
    * @generated from field: string original_src_selector = 114;
    */
   originalSrcSelector: string;
@@ -891,6 +972,8 @@ export const RuleSchema: GenMessage<Rule> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 17);
 
 /**
+ * ServiceAccountMatch is already resolved into the source and destination sets; a dataplane ignores it.
+ *
  * @generated from message felix.ServiceAccountMatch
  */
 export type ServiceAccountMatch = Message<"felix.ServiceAccountMatch"> & {
@@ -913,6 +996,8 @@ export const ServiceAccountMatchSchema: GenMessage<ServiceAccountMatch> = /*@__P
   messageDesc(file_felix_felixbackend, 18);
 
 /**
+ * HTTPMatch is for Envoy. A dataplane ignores it and applies the rest of the rule.
+ *
  * @generated from message felix.HTTPMatch
  */
 export type HTTPMatch = Message<"felix.HTTPMatch"> & {
@@ -964,6 +1049,8 @@ export const HTTPMatch_PathMatchSchema: GenMessage<HTTPMatch_PathMatch> = /*@__P
   messageDesc(file_felix_felixbackend, 19, 0);
 
 /**
+ * RuleMetadata ends up in the comments of the rendered rules.
+ *
  * @generated from message felix.RuleMetadata
  */
 export type RuleMetadata = Message<"felix.RuleMetadata"> & {
@@ -981,6 +1068,8 @@ export const RuleMetadataSchema: GenMessage<RuleMetadata> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 20);
 
 /**
+ * IcmpTypeAndCode matches both.
+ *
  * @generated from message felix.IcmpTypeAndCode
  */
 export type IcmpTypeAndCode = Message<"felix.IcmpTypeAndCode"> & {
@@ -1003,6 +1092,8 @@ export const IcmpTypeAndCodeSchema: GenMessage<IcmpTypeAndCode> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 21);
 
 /**
+ * Protocol is a number or a name such as "tcp".
+ *
  * @generated from message felix.Protocol
  */
 export type Protocol = Message<"felix.Protocol"> & {
@@ -1032,6 +1123,8 @@ export const ProtocolSchema: GenMessage<Protocol> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 22);
 
 /**
+ * PortRange is inclusive at both ends.
+ *
  * @generated from message felix.PortRange
  */
 export type PortRange = Message<"felix.PortRange"> & {
@@ -1054,6 +1147,8 @@ export const PortRangeSchema: GenMessage<PortRange> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 23);
 
 /**
+ * WorkloadEndpointID is the key of a workload endpoint, e.g. "k8s", "namespace/pod", "eth0".
+ *
  * @generated from message felix.WorkloadEndpointID
  */
 export type WorkloadEndpointID = Message<"felix.WorkloadEndpointID"> & {
@@ -1081,6 +1176,8 @@ export const WorkloadEndpointIDSchema: GenMessage<WorkloadEndpointID> = /*@__PUR
   messageDesc(file_felix_felixbackend, 24);
 
 /**
+ * WorkloadEndpointUpdate is one interface of a local workload and what governs it.
+ *
  * @generated from message felix.WorkloadEndpointUpdate
  */
 export type WorkloadEndpointUpdate = Message<"felix.WorkloadEndpointUpdate"> & {
@@ -1103,6 +1200,8 @@ export const WorkloadEndpointUpdateSchema: GenMessage<WorkloadEndpointUpdate> = 
   messageDesc(file_felix_felixbackend, 25);
 
 /**
+ * WorkloadBpfSkipRedir concerns the eBPF dataplane only.
+ *
  * @generated from message felix.WorkloadBpfSkipRedir
  */
 export type WorkloadBpfSkipRedir = Message<"felix.WorkloadBpfSkipRedir"> & {
@@ -1125,15 +1224,21 @@ export const WorkloadBpfSkipRedirSchema: GenMessage<WorkloadBpfSkipRedir> = /*@_
   messageDesc(file_felix_felixbackend, 26);
 
 /**
+ * WorkloadEndpoint is the interface with its addresses, policies and extras.
+ *
  * @generated from message felix.WorkloadEndpoint
  */
 export type WorkloadEndpoint = Message<"felix.WorkloadEndpoint"> & {
   /**
+   * "active"; anything else closes the endpoint.
+   *
    * @generated from field: string state = 1;
    */
   state: string;
 
   /**
+   * The interface on the host.
+   *
    * @generated from field: string name = 2;
    */
   name: string;
@@ -1149,11 +1254,15 @@ export type WorkloadEndpoint = Message<"felix.WorkloadEndpoint"> & {
   profileIds: string[];
 
   /**
+   * CIDRs, usually /32; each becomes a route to the interface.
+   *
    * @generated from field: repeated string ipv4_nets = 5;
    */
   ipv4Nets: string[];
 
   /**
+   * CIDRs, usually /128.
+   *
    * @generated from field: repeated string ipv6_nets = 6;
    */
   ipv6Nets: string[];
@@ -1174,6 +1283,8 @@ export type WorkloadEndpoint = Message<"felix.WorkloadEndpoint"> & {
   ipv6Nat: NatInfo[];
 
   /**
+   * CIDRs that the workload may send from though they are not its own.
+   *
    * @generated from field: repeated string allow_spoofed_source_prefixes = 10;
    */
   allowSpoofedSourcePrefixes: string[];
@@ -1232,6 +1343,9 @@ export const WorkloadEndpointSchema: GenMessage<WorkloadEndpoint> = /*@__PURE__*
   messageDesc(file_felix_felixbackend, 27);
 
 /**
+ * QoSControls limits traffic; ingress is toward the workload, 0 is no limit. Bandwidths and peak rates are bits per second,
+ * bursts bits, packet rates packets per second.
+ *
  * @generated from message felix.QoSControls
  */
 export type QoSControls = Message<"felix.QoSControls"> & {
@@ -1314,6 +1428,8 @@ export const QoSControlsSchema: GenMessage<QoSControls> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 28);
 
 /**
+ * QoSPolicy marks traffic that leaves the cluster; only the first of a list counts.
+ *
  * @generated from message felix.QoSPolicy
  */
 export type QoSPolicy = Message<"felix.QoSPolicy"> & {
@@ -1323,6 +1439,8 @@ export type QoSPolicy = Message<"felix.QoSPolicy"> & {
   destination: string;
 
   /**
+   * 0 to 63.
+   *
    * @generated from field: int32 dscp = 2;
    */
   dscp: number;
@@ -1336,6 +1454,8 @@ export const QoSPolicySchema: GenMessage<QoSPolicy> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 29);
 
 /**
+ * LocalBGPPeer says that the workload speaks BGP with the node.
+ *
  * @generated from message felix.LocalBGPPeer
  */
 export type LocalBGPPeer = Message<"felix.LocalBGPPeer"> & {
@@ -1353,6 +1473,8 @@ export const LocalBGPPeerSchema: GenMessage<LocalBGPPeer> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 30);
 
 /**
+ * WorkloadEndpointRemove withdraws a workload endpoint.
+ *
  * @generated from message felix.WorkloadEndpointRemove
  */
 export type WorkloadEndpointRemove = Message<"felix.WorkloadEndpointRemove"> & {
@@ -1370,6 +1492,8 @@ export const WorkloadEndpointRemoveSchema: GenMessage<WorkloadEndpointRemove> = 
   messageDesc(file_felix_felixbackend, 31);
 
 /**
+ * HostEndpointID is the key of a host endpoint.
+ *
  * @generated from message felix.HostEndpointID
  */
 export type HostEndpointID = Message<"felix.HostEndpointID"> & {
@@ -1387,6 +1511,8 @@ export const HostEndpointIDSchema: GenMessage<HostEndpointID> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 32);
 
 /**
+ * HostEndpointUpdate is policy for interfaces of the host itself.
+ *
  * @generated from message felix.HostEndpointUpdate
  */
 export type HostEndpointUpdate = Message<"felix.HostEndpointUpdate"> & {
@@ -1409,6 +1535,8 @@ export const HostEndpointUpdateSchema: GenMessage<HostEndpointUpdate> = /*@__PUR
   messageDesc(file_felix_felixbackend, 33);
 
 /**
+ * HostEndpoint names its interface ("*" for all), or when the name is empty is matched by expected addresses.
+ *
  * @generated from message felix.HostEndpoint
  */
 export type HostEndpoint = Message<"felix.HostEndpoint"> & {
@@ -1428,16 +1556,22 @@ export type HostEndpoint = Message<"felix.HostEndpoint"> & {
   tiers: TierInfo[];
 
   /**
+   * Raw table.
+   *
    * @generated from field: repeated felix.TierInfo untracked_tiers = 6;
    */
   untrackedTiers: TierInfo[];
 
   /**
+   * Mangle table, ingress only.
+   *
    * @generated from field: repeated felix.TierInfo pre_dnat_tiers = 7;
    */
   preDnatTiers: TierInfo[];
 
   /**
+   * Forwarded traffic.
+   *
    * @generated from field: repeated felix.TierInfo forward_tiers = 8;
    */
   forwardTiers: TierInfo[];
@@ -1466,6 +1600,8 @@ export const HostEndpointSchema: GenMessage<HostEndpoint> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 34);
 
 /**
+ * HostEndpointRemove withdraws a host endpoint.
+ *
  * @generated from message felix.HostEndpointRemove
  */
 export type HostEndpointRemove = Message<"felix.HostEndpointRemove"> & {
@@ -1483,6 +1619,9 @@ export const HostEndpointRemoveSchema: GenMessage<HostEndpointRemove> = /*@__PUR
   messageDesc(file_felix_felixbackend, 35);
 
 /**
+ * TierInfo is the policies of one tier that select the endpoint, in order. A default_action of "Pass" goes on to the next tier;
+ * anything else denies.
+ *
  * @generated from message felix.TierInfo
  */
 export type TierInfo = Message<"felix.TierInfo"> & {
@@ -1515,6 +1654,8 @@ export const TierInfoSchema: GenMessage<TierInfo> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 36);
 
 /**
+ * NatInfo is one floating address.
+ *
  * @generated from message felix.NatInfo
  */
 export type NatInfo = Message<"felix.NatInfo"> & {
@@ -1537,15 +1678,21 @@ export const NatInfoSchema: GenMessage<NatInfo> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 37);
 
 /**
+ * ProcessStatusUpdate is the heartbeat of the driver.
+ *
  * @generated from message felix.ProcessStatusUpdate
  */
 export type ProcessStatusUpdate = Message<"felix.ProcessStatusUpdate"> & {
   /**
+   * RFC 3339, UTC, whole seconds.
+   *
    * @generated from field: string iso_timestamp = 1;
    */
   isoTimestamp: string;
 
   /**
+   * Seconds since the process began.
+   *
    * @generated from field: double uptime = 2;
    */
   uptime: number;
@@ -1559,6 +1706,8 @@ export const ProcessStatusUpdateSchema: GenMessage<ProcessStatusUpdate> = /*@__P
   messageDesc(file_felix_felixbackend, 38);
 
 /**
+ * HostEndpointStatusUpdate reports a host endpoint after an apply.
+ *
  * @generated from message felix.HostEndpointStatusUpdate
  */
 export type HostEndpointStatusUpdate = Message<"felix.HostEndpointStatusUpdate"> & {
@@ -1581,6 +1730,8 @@ export const HostEndpointStatusUpdateSchema: GenMessage<HostEndpointStatusUpdate
   messageDesc(file_felix_felixbackend, 39);
 
 /**
+ * EndpointStatus is "up", "down" or "error".
+ *
  * @generated from message felix.EndpointStatus
  */
 export type EndpointStatus = Message<"felix.EndpointStatus"> & {
@@ -1598,6 +1749,8 @@ export const EndpointStatusSchema: GenMessage<EndpointStatus> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 40);
 
 /**
+ * HostEndpointStatusRemove says that the endpoint is gone in all families.
+ *
  * @generated from message felix.HostEndpointStatusRemove
  */
 export type HostEndpointStatusRemove = Message<"felix.HostEndpointStatusRemove"> & {
@@ -1615,6 +1768,9 @@ export const HostEndpointStatusRemoveSchema: GenMessage<HostEndpointStatusRemove
   messageDesc(file_felix_felixbackend, 41);
 
 /**
+ * WorkloadEndpointStatusUpdate reports a workload endpoint after an apply. The endpoint is always set: Felix's file reporter
+ * refuses a status without it.
+ *
  * @generated from message felix.WorkloadEndpointStatusUpdate
  */
 export type WorkloadEndpointStatusUpdate = Message<"felix.WorkloadEndpointStatusUpdate"> & {
@@ -1642,6 +1798,8 @@ export const WorkloadEndpointStatusUpdateSchema: GenMessage<WorkloadEndpointStat
   messageDesc(file_felix_felixbackend, 42);
 
 /**
+ * WorkloadEndpointStatusRemove says that the endpoint is gone in all families.
+ *
  * @generated from message felix.WorkloadEndpointStatusRemove
  */
 export type WorkloadEndpointStatusRemove = Message<"felix.WorkloadEndpointStatusRemove"> & {
@@ -1659,6 +1817,8 @@ export const WorkloadEndpointStatusRemoveSchema: GenMessage<WorkloadEndpointStat
   messageDesc(file_felix_felixbackend, 43);
 
 /**
+ * WireguardStatusUpdate is this node's public key of one family (base64), empty when wireguard is off.
+ *
  * @generated from message felix.WireguardStatusUpdate
  */
 export type WireguardStatusUpdate = Message<"felix.WireguardStatusUpdate"> & {
@@ -1681,6 +1841,8 @@ export const WireguardStatusUpdateSchema: GenMessage<WireguardStatusUpdate> = /*
   messageDesc(file_felix_felixbackend, 44);
 
 /**
+ * DataplaneInSync comes once, after the first apply that leaves nothing undone. Felix of August 2026 drops it.
+ *
  * @generated from message felix.DataplaneInSync
  */
 export type DataplaneInSync = Message<"felix.DataplaneInSync"> & {
@@ -1694,6 +1856,9 @@ export const DataplaneInSyncSchema: GenMessage<DataplaneInSync> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 45);
 
 /**
+ * HostMetadataUpdate is a node and its addresses, which may carry a mask. Until May 2026 the families came in payloads of
+ * their own (35 to 38); the driver still takes them.
+ *
  * @generated from message felix.HostMetadataUpdate
  */
 export type HostMetadataUpdate = Message<"felix.HostMetadataUpdate"> & {
@@ -1731,6 +1896,8 @@ export const HostMetadataUpdateSchema: GenMessage<HostMetadataUpdate> = /*@__PUR
   messageDesc(file_felix_felixbackend, 46);
 
 /**
+ * HostMetadataRemove withdraws a node.
+ *
  * @generated from message felix.HostMetadataRemove
  */
 export type HostMetadataRemove = Message<"felix.HostMetadataRemove"> & {
@@ -1753,6 +1920,8 @@ export const HostMetadataRemoveSchema: GenMessage<HostMetadataRemove> = /*@__PUR
   messageDesc(file_felix_felixbackend, 47);
 
 /**
+ * IPAMPoolUpdate is an IP pool.
+ *
  * @generated from message felix.IPAMPoolUpdate
  */
 export type IPAMPoolUpdate = Message<"felix.IPAMPoolUpdate"> & {
@@ -1775,6 +1944,8 @@ export const IPAMPoolUpdateSchema: GenMessage<IPAMPoolUpdate> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 48);
 
 /**
+ * IPAMPoolRemove withdraws an IP pool.
+ *
  * @generated from message felix.IPAMPoolRemove
  */
 export type IPAMPoolRemove = Message<"felix.IPAMPoolRemove"> & {
@@ -1792,6 +1963,9 @@ export const IPAMPoolRemoveSchema: GenMessage<IPAMPoolRemove> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 49);
 
 /**
+ * IPAMPool modes are "Always", "CrossSubnet", "Never" or empty. Allowed uses exactly ["LoadBalancer"] keep a pool out of the
+ * set of workload addresses.
+ *
  * @generated from message felix.IPAMPool
  */
 export type IPAMPool = Message<"felix.IPAMPool"> & {
@@ -1829,6 +2003,8 @@ export const IPAMPoolSchema: GenMessage<IPAMPool> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 50);
 
 /**
+ * Encapsulation is which kinds of encapsulation any pool asks for. It comes at the end of the first flush.
+ *
  * @generated from message felix.Encapsulation
  */
 export type Encapsulation = Message<"felix.Encapsulation"> & {
@@ -1861,6 +2037,8 @@ export const EncapsulationSchema: GenMessage<Encapsulation> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 51);
 
 /**
+ * ServiceAccountUpdate is for per-pod policy; a dataplane ignores it.
+ *
  * @generated from message felix.ServiceAccountUpdate
  */
 export type ServiceAccountUpdate = Message<"felix.ServiceAccountUpdate"> & {
@@ -1883,6 +2061,8 @@ export const ServiceAccountUpdateSchema: GenMessage<ServiceAccountUpdate> = /*@_
   messageDesc(file_felix_felixbackend, 52);
 
 /**
+ * ServiceAccountRemove is for per-pod policy; a dataplane ignores it.
+ *
  * @generated from message felix.ServiceAccountRemove
  */
 export type ServiceAccountRemove = Message<"felix.ServiceAccountRemove"> & {
@@ -1900,6 +2080,8 @@ export const ServiceAccountRemoveSchema: GenMessage<ServiceAccountRemove> = /*@_
   messageDesc(file_felix_felixbackend, 53);
 
 /**
+ * ServiceAccountID names a service account.
+ *
  * @generated from message felix.ServiceAccountID
  */
 export type ServiceAccountID = Message<"felix.ServiceAccountID"> & {
@@ -1922,6 +2104,8 @@ export const ServiceAccountIDSchema: GenMessage<ServiceAccountID> = /*@__PURE__*
   messageDesc(file_felix_felixbackend, 54);
 
 /**
+ * NamespaceUpdate is for per-pod policy; a dataplane ignores it.
+ *
  * @generated from message felix.NamespaceUpdate
  */
 export type NamespaceUpdate = Message<"felix.NamespaceUpdate"> & {
@@ -1944,6 +2128,8 @@ export const NamespaceUpdateSchema: GenMessage<NamespaceUpdate> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 55);
 
 /**
+ * NamespaceRemove is for per-pod policy; a dataplane ignores it.
+ *
  * @generated from message felix.NamespaceRemove
  */
 export type NamespaceRemove = Message<"felix.NamespaceRemove"> & {
@@ -1961,6 +2147,8 @@ export const NamespaceRemoveSchema: GenMessage<NamespaceRemove> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 56);
 
 /**
+ * NamespaceID names a namespace.
+ *
  * @generated from message felix.NamespaceID
  */
 export type NamespaceID = Message<"felix.NamespaceID"> & {
@@ -1978,6 +2166,8 @@ export const NamespaceIDSchema: GenMessage<NamespaceID> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 57);
 
 /**
+ * TunnelType concerns the eBPF dataplane only.
+ *
  * @generated from message felix.TunnelType
  */
 export type TunnelType = Message<"felix.TunnelType"> & {
@@ -2005,10 +2195,14 @@ export const TunnelTypeSchema: GenMessage<TunnelType> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 58);
 
 /**
+ * RouteUpdate is what is known of one prefix of the cluster.
+ *
  * @generated from message felix.RouteUpdate
  */
 export type RouteUpdate = Message<"felix.RouteUpdate"> & {
   /**
+   * Sum of RouteType bits.
+   *
    * @generated from field: felix.RouteType types = 12;
    */
   types: RouteType;
@@ -2019,16 +2213,22 @@ export type RouteUpdate = Message<"felix.RouteUpdate"> & {
   ipPoolType: IPPoolType;
 
   /**
+   * CIDR.
+   *
    * @generated from field: string dst = 3;
    */
   dst: string;
 
   /**
+   * Next hop: the key of a VTEP or host.
+   *
    * @generated from field: string dst_node_name = 4;
    */
   dstNodeName: string;
 
   /**
+   * Gateway when the node is in the same subnet.
+   *
    * @generated from field: string dst_node_ip = 5;
    */
   dstNodeIp: string;
@@ -2054,6 +2254,8 @@ export type RouteUpdate = Message<"felix.RouteUpdate"> & {
   tunnelType?: TunnelType | undefined;
 
   /**
+   * The address belongs to another node's block and needs a route of its own.
+   *
    * @generated from field: bool borrowed = 11;
    */
   borrowed: boolean;
@@ -2067,6 +2269,8 @@ export const RouteUpdateSchema: GenMessage<RouteUpdate> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 59);
 
 /**
+ * RouteRemove withdraws a prefix.
+ *
  * @generated from message felix.RouteRemove
  */
 export type RouteRemove = Message<"felix.RouteRemove"> & {
@@ -2084,6 +2288,8 @@ export const RouteRemoveSchema: GenMessage<RouteRemove> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 60);
 
 /**
+ * VXLANTunnelEndpointUpdate is the VXLAN endpoint of a node; an empty address leaves its family out.
+ *
  * @generated from message felix.VXLANTunnelEndpointUpdate
  */
 export type VXLANTunnelEndpointUpdate = Message<"felix.VXLANTunnelEndpointUpdate"> & {
@@ -2131,6 +2337,8 @@ export const VXLANTunnelEndpointUpdateSchema: GenMessage<VXLANTunnelEndpointUpda
   messageDesc(file_felix_felixbackend, 61);
 
 /**
+ * VXLANTunnelEndpointRemove withdraws the VXLAN endpoint of a node.
+ *
  * @generated from message felix.VXLANTunnelEndpointRemove
  */
 export type VXLANTunnelEndpointRemove = Message<"felix.VXLANTunnelEndpointRemove"> & {
@@ -2148,6 +2356,8 @@ export const VXLANTunnelEndpointRemoveSchema: GenMessage<VXLANTunnelEndpointRemo
   messageDesc(file_felix_felixbackend, 62);
 
 /**
+ * ReportResult answers PolicySync.Report.
+ *
  * @generated from message felix.ReportResult
  */
 export type ReportResult = Message<"felix.ReportResult"> & {
@@ -2165,6 +2375,8 @@ export const ReportResultSchema: GenMessage<ReportResult> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 63);
 
 /**
+ * DataplaneStats is what a per-pod helper reports through PolicySync; not part of the dataplane feed.
+ *
  * @generated from message felix.DataplaneStats
  */
 export type DataplaneStats = Message<"felix.DataplaneStats"> & {
@@ -2217,6 +2429,8 @@ export const DataplaneStatsSchema: GenMessage<DataplaneStats> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 64);
 
 /**
+ * Statistic is one counter of a flow.
+ *
  * @generated from message felix.Statistic
  */
 export type Statistic = Message<"felix.Statistic"> & {
@@ -2317,6 +2531,8 @@ export const Statistic_KindSchema: GenEnum<Statistic_Kind> = /*@__PURE__*/
   enumDesc(file_felix_felixbackend, 65, 2);
 
 /**
+ * RuleTrace is one rule that a flow met.
+ *
  * @generated from message felix.RuleTrace
  */
 export type RuleTrace = Message<"felix.RuleTrace"> & {
@@ -2383,6 +2599,8 @@ export const RuleTrace_DirectionSchema: GenEnum<RuleTrace_Direction> = /*@__PURE
   enumDesc(file_felix_felixbackend, 66, 0);
 
 /**
+ * WireguardEndpointUpdate is the IPv4 wireguard peer of a node; for this node, the key and address expected of it.
+ *
  * @generated from message felix.WireguardEndpointUpdate
  */
 export type WireguardEndpointUpdate = Message<"felix.WireguardEndpointUpdate"> & {
@@ -2410,6 +2628,8 @@ export const WireguardEndpointUpdateSchema: GenMessage<WireguardEndpointUpdate> 
   messageDesc(file_felix_felixbackend, 67);
 
 /**
+ * WireguardEndpointRemove withdraws the IPv4 wireguard peer of a node.
+ *
  * @generated from message felix.WireguardEndpointRemove
  */
 export type WireguardEndpointRemove = Message<"felix.WireguardEndpointRemove"> & {
@@ -2427,6 +2647,8 @@ export const WireguardEndpointRemoveSchema: GenMessage<WireguardEndpointRemove> 
   messageDesc(file_felix_felixbackend, 68);
 
 /**
+ * WireguardEndpointV6Update is the IPv6 wireguard peer of a node.
+ *
  * @generated from message felix.WireguardEndpointV6Update
  */
 export type WireguardEndpointV6Update = Message<"felix.WireguardEndpointV6Update"> & {
@@ -2454,6 +2676,8 @@ export const WireguardEndpointV6UpdateSchema: GenMessage<WireguardEndpointV6Upda
   messageDesc(file_felix_felixbackend, 69);
 
 /**
+ * WireguardEndpointV6Remove withdraws the IPv6 wireguard peer of a node.
+ *
  * @generated from message felix.WireguardEndpointV6Remove
  */
 export type WireguardEndpointV6Remove = Message<"felix.WireguardEndpointV6Remove"> & {
@@ -2471,6 +2695,9 @@ export const WireguardEndpointV6RemoveSchema: GenMessage<WireguardEndpointV6Remo
   messageDesc(file_felix_felixbackend, 70);
 
 /**
+ * GlobalBGPConfigUpdate is the service prefixes that are advertised (guarded against loops) and the addresses that workloads
+ * peer with.
+ *
  * @generated from message felix.GlobalBGPConfigUpdate
  */
 export type GlobalBGPConfigUpdate = Message<"felix.GlobalBGPConfigUpdate"> & {
@@ -2508,6 +2735,8 @@ export const GlobalBGPConfigUpdateSchema: GenMessage<GlobalBGPConfigUpdate> = /*
   messageDesc(file_felix_felixbackend, 71);
 
 /**
+ * ServicePort is one port of a service.
+ *
  * @generated from message felix.ServicePort
  */
 export type ServicePort = Message<"felix.ServicePort"> & {
@@ -2535,6 +2764,8 @@ export const ServicePortSchema: GenMessage<ServicePort> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 72);
 
 /**
+ * ServiceUpdate is a Kubernetes service; a dataplane without eBPF answers ARP and NDP for its load balancer addresses.
+ *
  * @generated from message felix.ServiceUpdate
  */
 export type ServiceUpdate = Message<"felix.ServiceUpdate"> & {
@@ -2587,6 +2818,8 @@ export const ServiceUpdateSchema: GenMessage<ServiceUpdate> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 73);
 
 /**
+ * ServiceRemove withdraws a service.
+ *
  * @generated from message felix.ServiceRemove
  */
 export type ServiceRemove = Message<"felix.ServiceRemove"> & {
@@ -2609,6 +2842,8 @@ export const ServiceRemoveSchema: GenMessage<ServiceRemove> = /*@__PURE__*/
   messageDesc(file_felix_felixbackend, 74);
 
 /**
+ * IPVersion limits a rule or status to one family.
+ *
  * @generated from enum felix.IPVersion
  */
 export enum IPVersion {
@@ -2635,6 +2870,8 @@ export const IPVersionSchema: GenEnum<IPVersion> = /*@__PURE__*/
   enumDesc(file_felix_felixbackend, 0);
 
 /**
+ * LiveMigrationRole is the part that a virtual machine plays while it moves between nodes.
+ *
  * @generated from enum felix.LiveMigrationRole
  */
 export enum LiveMigrationRole {
@@ -2661,6 +2898,8 @@ export const LiveMigrationRoleSchema: GenEnum<LiveMigrationRole> = /*@__PURE__*/
   enumDesc(file_felix_felixbackend, 1);
 
 /**
+ * RouteType values are bits; a route may have several.
+ *
  * @generated from enum felix.RouteType
  */
 export enum RouteType {
@@ -2707,6 +2946,8 @@ export const RouteTypeSchema: GenEnum<RouteType> = /*@__PURE__*/
   enumDesc(file_felix_felixbackend, 2);
 
 /**
+ * IPPoolType tells which manager programs a route.
+ *
  * @generated from enum felix.IPPoolType
  */
 export enum IPPoolType {
@@ -2738,6 +2979,8 @@ export const IPPoolTypeSchema: GenEnum<IPPoolType> = /*@__PURE__*/
   enumDesc(file_felix_felixbackend, 3);
 
 /**
+ * Action is what was done with a flow.
+ *
  * @generated from enum felix.Action
  */
 export enum Action {
@@ -2759,6 +3002,10 @@ export const ActionSchema: GenEnum<Action> = /*@__PURE__*/
   enumDesc(file_felix_felixbackend, 4);
 
 /**
+ * PolicySync is Felix's own policy API for per-pod helpers: Felix serves it on a unix socket and sends each caller only what
+ * concerns its pod. It is no dataplane feed, and this driver neither serves nor calls it; it stands here because its
+ * messages are part of the same schema.
+ *
  * @generated from service felix.PolicySync
  */
 export const PolicySync: GenService<{
