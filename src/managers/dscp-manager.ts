@@ -6,7 +6,6 @@ import type { QoSPolicy } from '../protocol/gen/felix/felixbackend_pb.js';
 import type { RuleRenderer } from '../rules/renderer.js';
 import type { RuleTable } from '../tables/rule-table.js';
 import { EndpointAddressIndex } from './endpoint-addresses.js';
-import { compareBytes } from './endpoint-keys.js';
 import type { DataplaneMessage, Manager } from './manager.js';
 
 /** What the manager is built from. */
@@ -43,8 +42,6 @@ export class DscpManager implements Manager {
     if (entries === null) return true;
     const { renderer, mangleTable, ipSets, maxSize } = this.#options;
     const values = entries.flatMap(({ addresses, value }) => addresses.map((address) => ({ address, dscp: value })));
-    // Two endpoints may share an address for a while; the rules must not depend on who came first.
-    values.sort((left, right) => compareBytes(left.address, right.address) || left.dscp - right.dscp);
     const members = new Set(values.map(({ address }) => address));
     ipSets.setSet({ id: OWN_SET_IDS.dscpSources, type: 'hash:net', maxSize }, members);
     mangleTable.setChain(renderer.dscpChain(values));

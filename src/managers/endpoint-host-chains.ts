@@ -39,13 +39,6 @@ function unitOf(interfaceName: string): UnitKey {
   return `host:${interfaceName}`;
 }
 
-/** Keeps a chain that already ends by denying, or only marks; makes any other drop. */
-function closeChain(chain: Chain): Chain {
-  const last = chain.rules.at(-1)?.action?.kind;
-  if (last === 'drop' || last === 'reject' || last === 'set-masked-mark') return chain;
-  return { name: chain.name, rules: [{ match: [], action: { kind: 'drop' } }] };
-}
-
 /** Host endpoints, programmed when `program` is called and only where something changed. */
 export class HostEndpoints {
   readonly #options: HostEndpointsOptions;
@@ -54,7 +47,7 @@ export class HostEndpoints {
   readonly #mangle: OwnedChains;
   readonly #raw: OwnedChains;
   readonly #names = { all: new Set<string>(), preDnat: new Set<string>(), untracked: new Set<string>() };
-  /** Interfaces whose chains are the closed form, or that cannot be programmed at all. */
+  /** Interfaces that cannot be programmed: a bad name, or a fault of our own. */
   readonly #faulty = new Set<string>();
   readonly #noted = new Set<string>();
   #namesChanged = false;
@@ -121,7 +114,7 @@ export class HostEndpoints {
     resolutions.sort((left, right) => compareBytes(left.interfaceName, right.interfaceName));
     for (const { interfaceName, owner, previousId } of resolutions) {
       if (owner === null) this.#withdraw(interfaceName);
-      else this.#programInterface(interfaceName, owner);
+      else this.#tryProgram(interfaceName, owner);
       if (owner?.id.endpointId === previousId) continue;
       if (owner !== null) this.#options.statuses.markHost(owner.id);
       const previous = previousId === null ? null : this.#resolver.get(previousId);
@@ -145,8 +138,23 @@ export class HostEndpoints {
     return id === null ? null : this.#resolver.get(id);
   }
 
+  /** A fault of our own must not keep other endpoints from being programmed; this one keeps the chains that it has. */
+  #tryProgram(interfaceName: string, record: HostRecord): void {
+    try {
+      this.#faulty.delete(interfaceName);
+      this.#programInterface(interfaceName, record);
+    } catch (error) {
+      this.#options.log.error('host endpoint could not be programmed', {
+        endpoint: record.id.endpointId,
+        interfaceName,
+        error: errorMessage(error),
+      });
+      this.#faulty.add(interfaceName);
+    }
+  }
+
   #programInterface(interfaceName: string, record: HostRecord): void {
-    const { policies, groups, log } = this.#options;
+    const { policies, groups, renderer, log } = this.#options;
     const problem = interfaceName === ANY_INTERFACE ? null : interfaceNameProblem(interfaceName);
     if (problem !== null) {
       log.error(`host endpoint is not programmed: ${problem}`, { endpoint: record.id.endpointId });
@@ -155,22 +163,19 @@ export class HostEndpoints {
     }
     this.#warn(interfaceName, record);
     const input = this.#input(interfaceName, record.endpoint);
+    const chains = {
+      filter: renderer.hostFilterChains(input),
+      mangle: renderer.hostMangleChains(input),
+      raw: renderer.hostRawChains(input),
+    };
     const unit = unitOf(interfaceName);
     const allGroups = groupsOf([...input.tiers, ...input.untrackedTiers, ...input.preDnatTiers, ...input.forwardTiers]);
     policies.setUses(unit, policiesOf(allGroups), input.profileIds);
     groups.setGroups(unit, allGroups);
-    this.#write(unit, this.#render(record, input));
+    this.#write(unit, chains);
     this.#setName(this.#names.all, interfaceName, true);
-    this.#setName(
-      this.#names.preDnat,
-      interfaceName,
-      input.preDnatTiers.length > 0 && !this.#faulty.has(interfaceName),
-    );
-    this.#setName(
-      this.#names.untracked,
-      interfaceName,
-      input.untrackedTiers.length > 0 && !this.#faulty.has(interfaceName),
-    );
+    this.#setName(this.#names.preDnat, interfaceName, input.preDnatTiers.length > 0);
+    this.#setName(this.#names.untracked, interfaceName, input.untrackedTiers.length > 0);
   }
 
   #input(interfaceName: string, endpoint: HostEndpoint): HostChainsInput {
@@ -184,34 +189,6 @@ export class HostEndpoints {
       forwardTiers: groupTiers(endpoint.forwardTiers, selectorOf),
       profileIds: endpoint.profileIds,
     };
-  }
-
-  #render(record: HostRecord, input: HostChainsInput): HostChains {
-    const { renderer, log } = this.#options;
-    this.#faulty.delete(input.interfaceName);
-    const chains = (wanted: HostChainsInput): HostChains => ({
-      filter: renderer.hostFilterChains(wanted),
-      mangle: renderer.hostMangleChains(wanted),
-      raw: renderer.hostRawChains(wanted),
-    });
-    try {
-      return chains(input);
-    } catch (error) {
-      log.error('host endpoint could not be rendered; all but the fail-safe ports are closed', {
-        endpoint: record.id.endpointId,
-        error: errorMessage(error),
-      });
-      this.#faulty.add(input.interfaceName);
-      const { filter, mangle } = chains({
-        interfaceName: input.interfaceName,
-        tiers: [],
-        untrackedTiers: [],
-        preDnatTiers: [],
-        forwardTiers: [],
-        profileIds: [],
-      });
-      return { filter: filter.map(closeChain), mangle: mangle.map(closeChain), raw: [] };
-    }
   }
 
   #withdraw(interfaceName: string): void {

@@ -164,10 +164,10 @@ export class EndpointManager implements Manager {
     return this.#options.renderer.options.family;
   }
 
-  /** The units that use anything closed: here, in the tables, or in the set plane. */
+  /** The units that use a chain or set that is closed instead of programmed. */
   #findClosedUnits(): ReadonlySet<UnitKey> {
     const { policies } = this.#options;
-    const units = new Set<UnitKey>(policies.usersOfClosed());
+    const units = new Set<UnitKey>();
     for (const { kind, object } of this.#refusals) {
       if (kind === 'set') for (const unit of policies.usersOfSet(object)) units.add(unit);
       if (kind !== 'chain') continue;

@@ -4,9 +4,8 @@ import { errorMessage } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import type { Family } from '../model/family.js';
 import type { EndpointKey, EndpointStatus } from '../model/status.js';
-import type { Chain } from '../model/chain.js';
 import type { WorkloadEndpoint, WorkloadEndpointID } from '../protocol/gen/felix/felixbackend_pb.js';
-import type { RuleRenderer, TierPolicyGroups } from '../rules/renderer.js';
+import type { RuleRenderer } from '../rules/renderer.js';
 import type { ArpChains } from './endpoint-arp.js';
 import { groupsOf, groupTiers, policiesOf, type GroupChains } from './endpoint-groups.js';
 import { compareBytes, workloadEndpointKey, type UnitKey } from './endpoint-keys.js';
@@ -38,7 +37,7 @@ export interface WorkloadEndpointsOptions {
 interface Programmed {
   readonly key: EndpointKey;
   readonly id: WorkloadEndpointID;
-  /** The chains are the closed form, or an address was left out. */
+  /** An address was left out, or programming failed for a fault of our own. */
   readonly isFaulty: boolean;
 }
 
@@ -120,7 +119,7 @@ export class WorkloadEndpoints {
     for (const interfaceName of [...this.#dirty].sort(compareBytes)) {
       const record = this.#store.ownerOf(interfaceName);
       const previous = this.#programmed.get(interfaceName);
-      if (record !== null) this.#programInterface(interfaceName, record);
+      if (record !== null) this.#tryProgram(interfaceName, record);
       else if (previous !== undefined) this.#withdraw(interfaceName);
       if (previous !== undefined && previous.key !== record?.key) this.#options.statuses.markWorkload(previous.id);
     }
@@ -147,44 +146,44 @@ export class WorkloadEndpoints {
     return { status, isSettled: isConfigured, endpoint };
   }
 
+  /** A fault of our own must not keep other endpoints from being programmed; this one keeps the chains that it has. */
+  #tryProgram(interfaceName: string, record: WorkloadRecord): void {
+    try {
+      this.#programInterface(interfaceName, record);
+    } catch (error) {
+      const { key, id } = record;
+      this.#options.log.error('workload endpoint could not be programmed', {
+        endpoint: key,
+        error: errorMessage(error),
+      });
+      this.#programmed.set(interfaceName, { key, id, isFaulty: true });
+    }
+  }
+
   #programInterface(interfaceName: string, record: WorkloadRecord): void {
-    const { policies, groups, plumbing, rpfSkip, arp, statuses, log } = this.#options;
+    const { policies, groups, plumbing, rpfSkip, arp, statuses, renderer, log } = this.#options;
     const { endpoint } = record;
     const unit = unitOf(interfaceName);
     const tiers = groupTiers(endpoint.tiers, (id) => policies.selectorOf(id));
+    const chains = renderer.workloadChains({
+      interfaceName,
+      adminUp: endpoint.state === 'active',
+      tiers,
+      profileIds: endpoint.profileIds,
+      qosControls: endpoint.qosControls,
+    });
     const allGroups = groupsOf(tiers);
     policies.setUses(unit, policiesOf(allGroups), endpoint.profileIds);
     groups.setGroups(unit, allGroups);
-    const { chains, isClosed } = this.#render(record, tiers);
     this.#chains.replace(unit, chains);
     const faults = plumbing.plumb(interfaceName, record, this.#migrations.get(record.key) ?? 'base');
     for (const fault of faults) log.error(`workload endpoint: ${fault}; it is left out`, { endpoint: record.key });
     rpfSkip.setPrefixes(interfaceName, endpoint.allowSpoofedSourcePrefixes);
     arp?.setAddresses(interfaceName, endpoint.ipv4Nets);
-    this.#programmed.set(interfaceName, {
-      key: record.key,
-      id: record.id,
-      isFaulty: isClosed || faults.length > 0,
-    });
+    this.#programmed.set(interfaceName, { key: record.key, id: record.id, isFaulty: faults.length > 0 });
     if (!this.#names.has(interfaceName)) this.#namesChanged = true;
     this.#names.add(interfaceName);
     statuses.markWorkload(record.id);
-  }
-
-  #render(record: WorkloadRecord, tiers: readonly TierPolicyGroups[]): { chains: readonly Chain[]; isClosed: boolean } {
-    const { renderer, log } = this.#options;
-    const { name, state, profileIds, qosControls } = record.endpoint;
-    const input = { interfaceName: name, adminUp: state === 'active', tiers, profileIds, qosControls };
-    try {
-      return { chains: renderer.workloadChains(input), isClosed: false };
-    } catch (error) {
-      log.error('workload endpoint could not be rendered; it is closed', {
-        endpoint: record.key,
-        error: errorMessage(error),
-      });
-      const closed = { interfaceName: name, adminUp: false, tiers: [], profileIds: [] };
-      return { chains: renderer.workloadChains(closed), isClosed: true };
-    }
   }
 
   #withdraw(interfaceName: string): void {

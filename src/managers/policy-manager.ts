@@ -1,17 +1,12 @@
 // Turns active policies and profiles into chains (dataplane.md 2.1 policyManager), and answers the endpoint manager's
-// questions about them: selector, users, which are closed.
+// questions about them: selectors, and who uses what.
 import { isDeepStrictEqual } from 'node:util';
-import { create } from '@bufbuild/protobuf';
 import { errorMessage } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
-import type { Chain, Rule } from '../model/chain.js';
-import {
-  PolicySchema,
-  ProfileSchema,
-  type Policy,
-  type PolicyID,
-  type Profile,
-} from '../protocol/gen/felix/felixbackend_pb.js';
+import type { Chain } from '../model/chain.js';
+import { isStagedPolicy, policyChainName, profileChainName } from '../model/names.js';
+import type { Policy, PolicyID, Profile } from '../protocol/gen/felix/felixbackend_pb.js';
+import type { TableName } from '../model/family.js';
 import type { ProtoRule, RuleRenderer } from '../rules/renderer.js';
 import { policyKey, type UnitKey } from './endpoint-keys.js';
 import type { DataplaneMessage, Manager } from './manager.js';
@@ -35,13 +30,8 @@ interface Programmed {
 
 const NOTHING: Programmed = { raw: [], mangle: [], filter: [] };
 const TABLES = ['raw', 'mangle', 'filter'] as const;
-
-/** Programmed in every table also where REJECT is configured: the kernel takes DROP everywhere. */
-const CLOSED_RULES: readonly Rule[] = [
-  { match: [], action: { kind: 'drop' }, comments: ['Closed: could not be programmed'] },
-];
-
-const PERF_HINT = 'AssumeNeededOnEveryNode';
+const DIRECTIONS = ['ingress', 'egress'] as const;
+const NOT_ACTIVE = 'an endpoint refers to it, but it is not active';
 
 function* setsOfRules(rules: readonly ProtoRule[]): Generator<string> {
   for (const rule of rules) {
@@ -62,14 +52,15 @@ function* setsOfBody(body: Policy | Profile): Generator<string> {
   yield* setsOfRules(body.outboundRules);
 }
 
-function closed(chain: Chain): Chain {
-  return { name: chain.name, rules: CLOSED_RULES };
+/** DROP also where REJECT is configured: the kernel takes it in every table. */
+function closedChain(name: string, reason: string): Chain {
+  return { name, rules: [{ match: [], action: { kind: 'drop' }, comments: ['Refused'] }], refused: reason };
 }
 
 /**
  * Policy chains go to raw, mangle and filter, profile chains to filter (outbound to mangle too); the tables program
- * what is referred to. A policy or profile that cannot be rendered, or is referred to without being active, gets
- * chains that drop: what is missing never means allow.
+ * what is referred to. A policy or profile that cannot be rendered, or is referred to without being active, has chains
+ * that drop and say so (`refused`): what is missing never means allow.
  */
 export class PolicyManager implements Manager {
   readonly name: string;
@@ -78,7 +69,6 @@ export class PolicyManager implements Manager {
   readonly #profiles = new PolicyCatalog<string, Profile>({ keyOf: (name) => `profile|${name}`, setsOf: setsOfBody });
   readonly #programmed = new Map<string, Programmed>();
   readonly #keyOfChain = new Map<string, string>();
-  readonly #closedKeys = new Set<string>();
   #regroup = new Set<UnitKey>();
 
   constructor(options: PolicyManagerOptions) {
@@ -112,8 +102,20 @@ export class PolicyManager implements Manager {
 
   /** Programs all that changed. The endpoint manager calls it again after it changed who refers to what. Idempotent. */
   settle(): void {
-    for (const entry of this.#policies.takeDirty()) this.#program(entry, () => this.#renderPolicy(entry));
-    for (const entry of this.#profiles.takeDirty()) this.#program(entry, () => this.#renderProfile(entry));
+    for (const entry of this.#policies.takeDirty()) {
+      this.#program(
+        entry,
+        () => this.#renderPolicy(entry),
+        (reason) => this.#closedPolicy(entry.id, reason),
+      );
+    }
+    for (const entry of this.#profiles.takeDirty()) {
+      this.#program(
+        entry,
+        () => this.#renderProfile(entry),
+        (reason) => this.#closedProfile(entry.id, reason),
+      );
+    }
   }
 
   /** The selector that groups are made by; empty for a policy that is not active. */
@@ -132,11 +134,6 @@ export class PolicyManager implements Manager {
     const units = this.#regroup;
     this.#regroup = new Set();
     return units;
-  }
-
-  /** Units that use a policy or profile which is closed here (refused by the renderer, or not active). */
-  *usersOfClosed(): Generator<UnitKey> {
-    for (const key of this.#closedKeys) yield* this.#users(key);
   }
 
   /** Units that use a policy or profile whose rules use the set. */
@@ -165,35 +162,38 @@ export class PolicyManager implements Manager {
 
   #renderPolicy({ id, body }: CatalogEntry<PolicyID, Policy>): Programmed {
     const { renderer } = this.#options;
-    if (body === null) return this.#closedPolicy(id);
+    if (body === null) return this.#closedPolicy(id, NOT_ACTIVE);
     const chains = renderer.policyChains(id, body);
-    const isForced = body.perfHints.includes(PERF_HINT);
-    return {
-      raw: chains,
-      mangle: chains,
-      filter: isForced ? chains.map((chain) => ({ ...chain, forced: true })) : chains,
-    };
+    const inTable = (name: TableName): readonly Chain[] => renderer.inTable(name, chains);
+    return { raw: inTable('raw'), mangle: inTable('mangle'), filter: inTable('filter') };
   }
 
-  #closedPolicy(id: PolicyID): Programmed {
-    const chains = this.#options.renderer.policyChains(id, create(PolicySchema)).map(closed);
+  #closedPolicy(id: PolicyID, reason: string): Programmed {
+    if (isStagedPolicy(id)) return NOTHING;
+    const { backend } = this.#options.renderer.options;
+    const chains = DIRECTIONS.map((direction) => closedChain(policyChainName(direction, id, backend), reason));
     return { raw: chains, mangle: chains, filter: chains };
   }
 
   #renderProfile({ id, body }: CatalogEntry<string, Profile>): Programmed {
-    if (body === null) return this.#closedProfile(id);
-    const { inbound, outbound } = this.#options.renderer.profileChains(id, body);
+    const { renderer } = this.#options;
+    if (body === null) return this.#closedProfile(id, NOT_ACTIVE);
+    const { inbound, outbound } = renderer.profileChains(id, body);
+    return { raw: [], mangle: renderer.inTable('mangle', [outbound]), filter: [inbound, outbound] };
+  }
+
+  #closedProfile(name: string, reason: string): Programmed {
+    const { backend } = this.#options.renderer.options;
+    const outbound = closedChain(profileChainName('egress', name, backend), reason);
+    const inbound = closedChain(profileChainName('ingress', name, backend), reason);
     return { raw: [], mangle: [outbound], filter: [inbound, outbound] };
   }
 
-  #closedProfile(name: string): Programmed {
-    const { inbound, outbound } = this.#options.renderer.profileChains(name, create(ProfileSchema));
-    return { raw: [], mangle: [closed(outbound)], filter: [closed(inbound), closed(outbound)] };
-  }
-
-  #program(entry: CatalogEntry<PolicyID, Policy> | CatalogEntry<string, Profile>, render: () => Programmed): void {
-    const { key, id, body, users } = entry;
-    this.#closedKeys.delete(key);
+  #program<Id, Body>(
+    { key, body, users }: CatalogEntry<Id, Body>,
+    render: () => Programmed,
+    close: (reason: string) => Programmed,
+  ): void {
     if (body === null && users.size === 0) {
       this.#write(key, NOTHING);
       return;
@@ -202,19 +202,12 @@ export class PolicyManager implements Manager {
     try {
       wanted = render();
     } catch (error) {
-      this.#options.log.error('policy or profile could not be rendered; it drops everything', {
-        policy: key,
-        error: errorMessage(error),
-      });
-      this.#closedKeys.add(key);
-      wanted = typeof id === 'string' ? this.#closedProfile(id) : this.#closedPolicy(id);
+      // Only a fault of our own gets here; it must not keep other policies from being programmed.
+      wanted = close(`could not be rendered: ${errorMessage(error)}`);
     }
-    // A staged policy has no chains, and so nothing to close.
-    if (body === null && wanted.filter.length > 0) {
-      this.#options.log.error('an endpoint refers to a policy or profile that is not active; it drops everything', {
-        policy: key,
-      });
-      this.#closedKeys.add(key);
+    const refused = wanted.filter.find((chain) => chain.refused !== undefined);
+    if (refused !== undefined) {
+      this.#options.log.error('policy or profile drops everything', { policy: key, reason: refused.refused });
     }
     this.#write(key, wanted);
   }
