@@ -24,6 +24,12 @@ export const NO_INTERFACE = '*NoOIF*';
 /** The kinds of routes that the driver writes. */
 export type RouteType = 'unicast' | 'blackhole' | 'throw' | 'prohibit';
 
+/** One leg of a multi-path route; needs a gateway and a real interface. */
+export interface RouteNextHop {
+  readonly gateway: string;
+  readonly interfaceName: string;
+}
+
 /** A route that is wanted on the interface (or {@link NO_INTERFACE}) it is handed over with. */
 export interface RouteTarget {
   /** Destination with length, host bits zero: `10.65.0.2/32`, `fd00:65::/64`. */
@@ -33,6 +39,8 @@ export interface RouteTarget {
   readonly gateway?: string;
   readonly onlink?: boolean;
   readonly mtu?: number;
+  /** Multi-path: then handed over with {@link NO_INTERFACE} and without `gateway`; usable while one leg's link is up. */
+  readonly nextHops?: readonly RouteNextHop[];
   /** Preferred source address. */
   readonly src?: string;
   /** rtm_protocol number; 3 is boot, 80 is Felix's own. */
