@@ -13,9 +13,6 @@ import { matchProtoRule } from './policy-match.js';
 import type { Direction } from './renderer.js';
 import { refuse } from './rule-checks.js';
 
-/** The hint that makes a policy's filter chains be programmed everywhere. */
-const NEEDED_EVERYWHERE = 'AssumeNeededOnEveryNode';
-
 /** Whose rules are rendered; everything that log texts need. */
 interface Owner {
   readonly type: 'policy' | 'profile';
@@ -45,11 +42,9 @@ export function renderPolicyChains(ctx: RenderContext, id: PolicyID, policy: Pol
     tier: policy.tier,
     quiet: policy.untracked,
   };
-  const forced = policy.perfHints.includes(NEEDED_EVERYWHERE);
   return (['ingress', 'egress'] as const).map((direction) => {
     const rules = direction === 'ingress' ? policy.inboundRules : policy.outboundRules;
-    const chain = renderChain(ctx, policyChainName(direction, id, ctx.backend), owner, direction, rules);
-    return forced ? { ...chain, forced } : chain;
+    return renderChain(ctx, policyChainName(direction, id, ctx.backend), owner, direction, rules);
   });
 }
 
@@ -77,29 +72,17 @@ export function renderProfileChains(
 }
 
 /**
- * Chains of policies and profiles as one table takes them; the very same array when that changes nothing. REJECT
- * becomes DROP where it is refused, and the hint to program without reference counts in filter only.
+ * Chains of policies and profiles as one table takes them: REJECT becomes DROP where it is refused. The very same
+ * array when that changes nothing.
  */
 export function policyChainsInTable(ctx: RenderContext, table: TableName, chains: readonly Chain[]): readonly Chain[] {
-  let changed = false;
+  if (ctx.config.filterDenyAction[ctx.backend] === 'DROP') return chains;
   const adapted = chains.map((chain) => {
-    const result = chainInTable(ctx, table, chain);
-    changed ||= result !== chain;
-    return result;
+    const direction = /^cali-p(?:i|ri)-/.test(chain.name) ? 'ingress' : 'egress';
+    if (acceptsReject(ctx.backend, table, direction)) return chain;
+    return { ...chain, rules: chain.rules.map(withoutReject) };
   });
-  return changed ? adapted : chains;
-}
-
-function chainInTable(ctx: RenderContext, table: TableName, chain: Chain): Chain {
-  if (table === 'filter') return chain;
-  const direction = /^cali-p(?:i|ri)-/.test(chain.name) ? 'ingress' : 'egress';
-  const mustNotReject =
-    !acceptsReject(ctx.backend, table, direction) && chain.rules.some((each) => each.action?.kind === 'reject');
-  if (!mustNotReject && chain.forced === undefined) return chain;
-  const rules = mustNotReject ? chain.rules.map(withoutReject) : chain.rules;
-  return chain.refused === undefined
-    ? { name: chain.name, rules }
-    : { name: chain.name, rules, refused: chain.refused };
+  return adapted.some((chain, index) => chain !== chains[index]) ? adapted : chains;
 }
 
 function withoutReject(each: Rule): Rule {

@@ -83,7 +83,7 @@ export interface RuleRenderer {
   /** 3.2–3.4, 3.7: static chains and hooks of one table. */
   staticTable(table: TableName): StaticTable;
 
-  /** 3.5: `[cali-pi-…, cali-po-…]` of a policy; empty for staged kinds. The same chains serve raw, mangle and filter. */
+  /** 3.5: `[cali-pi-…, cali-po-…]` of a policy; empty for staged kinds. For filter; see {@link inTable} for raw and mangle. */
   policyChains(id: PolicyID, policy: Policy): readonly Chain[];
   /**
    * The chains of a policy or profile in the form that `table` takes: REJECT becomes DROP where the kernel refuses it
