@@ -106,7 +106,9 @@ function upgradeTiers(tiers: readonly TierInfo[]): boolean {
 function takeTier(id: PolicyID): string | undefined {
   const field = id.$unknown?.find((unknown) => unknown.no === 1 && unknown.wireType === WireType.LengthDelimited);
   if (field === undefined || id.$unknown === undefined) return undefined;
-  id.$unknown = id.$unknown.filter((unknown) => unknown !== field);
+  const others = id.$unknown.filter((unknown) => unknown !== field);
+  if (others.length > 0) id.$unknown = others;
+  else delete id.$unknown;
   return new BinaryReader(field.data).string();
 }
 
