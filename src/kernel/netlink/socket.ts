@@ -14,6 +14,7 @@ const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
 const MSG_DONTWAIT = 0x40;
 const MSG_TRUNC = 0x20;
 /** Attribute of an extended acknowledgement that holds the kernel's own words. */
@@ -57,7 +58,11 @@ export class NetlinkSocket {
   #closed = false;
 
   /** @throws NetlinkError when the kernel gives no such socket. */
-  constructor(library: NativeLibrary, protocol: number, groups: readonly number[] = []) {
+  constructor(
+    library: NativeLibrary,
+    protocol: number,
+    options: { readonly groups?: readonly number[]; readonly strictDumps?: boolean } = {},
+  ) {
     this.#library = library;
     this.#fd = library.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
     if (this.#fd < 0) throw this.#systemError('socket(AF_NETLINK)');
@@ -68,7 +73,9 @@ export class NetlinkSocket {
     const address = Buffer.alloc(12);
     address.writeUInt16LE(AF_NETLINK, 0);
     if (library.bind(this.#fd, address, address.length) < 0) throw this.#systemError('bind(AF_NETLINK)');
-    for (const group of groups) this.#setOption(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+    // The kernel then filters dumps by what the request says, instead of sending everything.
+    if (options.strictDumps === true) this.#setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+    for (const group of options.groups ?? []) this.#setOption(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
   }
 
   /** The next `count` sequence numbers; returns the first. */

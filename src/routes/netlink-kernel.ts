@@ -1,0 +1,325 @@
+// RouteKernel by rtnetlink: no process, a few microseconds an operation. Traffic control, rarely changed, is left to
+// the tools.
+import { NetlinkError } from '../base/errors.js';
+import type { NativeLibrary } from '../kernel/netlink/library.js';
+import { attributeText, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
+import { AF, afOf, RTM, type RtnetlinkRequest, RtnetlinkSocket } from '../kernel/netlink/rtnetlink.js';
+import { type Acknowledgement, netlinkError, RETRY_ERRNOS } from '../kernel/netlink/socket.js';
+import type { Family } from '../model/family.js';
+import {
+  type InterfaceNames,
+  readNetlinkAddress,
+  readNetlinkFdbEntry,
+  readNetlinkLink,
+  readNetlinkNeighbour,
+  readNetlinkRoute,
+  readNetlinkRule,
+  routeTableOf,
+} from './netlink-read.js';
+import { encodeOperation, type RtnetlinkOperation, type TrafficControlOperation } from './netlink-write.js';
+import type {
+  KernelAddress,
+  KernelFailure,
+  KernelFailureReason,
+  KernelFdbEntry,
+  KernelLink,
+  KernelNeighbour,
+  KernelOperation,
+  KernelRoute,
+  KernelRule,
+  KernelTrafficControl,
+  RouteKernel,
+} from './route-kernel.js';
+
+/** A dump that was interrupted by a change is taken again this often (6.1). */
+const DUMP_ATTEMPTS = 5;
+const ENOENT = 2;
+const RTA_OUT_INTERFACE = 4;
+const RTA_TABLE = 15;
+const IFLA_NAME = 3;
+const NDA_IFINDEX = 8;
+
+const TRAFFIC_CONTROL: ReadonlySet<KernelOperation['op']> = new Set<TrafficControlOperation['op']>([
+  'replace-tbf',
+  'delete-tbf',
+  'add-ingress',
+  'delete-ingress',
+  'delete-filters',
+  'add-redirect',
+]);
+
+function isTrafficControl(operation: KernelOperation): operation is TrafficControlOperation {
+  return TRAFFIC_CONTROL.has(operation.op);
+}
+
+const REASONS: Readonly<Record<string, KernelFailureReason>> = {
+  ENOENT: 'missing',
+  ESRCH: 'missing',
+  EADDRNOTAVAIL: 'missing',
+  EEXIST: 'exists',
+  ENODEV: 'interface-missing',
+  ENXIO: 'interface-missing',
+  ENETDOWN: 'interface-down',
+  EOPNOTSUPP: 'unsupported',
+  EAFNOSUPPORT: 'unsupported',
+};
+
+function failureOf(ack: Acknowledgement): KernelFailure | null {
+  if (ack.errno === 0) return null;
+  const error = netlinkError('rtnetlink', ack);
+  return { reason: REASONS[error.code] ?? 'other', message: error.message };
+}
+
+/** Routing state by netlink; `tools` does traffic control. */
+export class NetlinkRouteKernel implements RouteKernel {
+  readonly #socket: RtnetlinkSocket;
+  readonly #tools: RouteKernel;
+
+  constructor(library: NativeLibrary, tools: RouteKernel) {
+    this.#socket = new RtnetlinkSocket(library);
+    this.#tools = tools;
+  }
+
+  listLinks(): Promise<readonly KernelLink[]> {
+    return this.#attempt(() => {
+      const payloads: Buffer[] = [];
+      const names = new Map<number, string>();
+      this.#dump(RTM.getLink, (message) => {
+        const payload = Buffer.from(message.payload);
+        payloads.push(payload);
+        names.set(payload.readInt32LE(4), attributeText(parseAttributes(payload.subarray(16)).get(IFLA_NAME)));
+      });
+      return payloads
+        .map((payload) => readNetlinkLink(payload, (ifindex) => names.get(ifindex) ?? null))
+        .filter(isPresent);
+    });
+  }
+
+  listAddresses(): Promise<readonly KernelAddress[]> {
+    return this.#attempt(() => {
+      const names = this.#names();
+      const addresses: KernelAddress[] = [];
+      this.#socket.dump(
+        RTM.getAddress,
+        (writer) => writer.u8(AF.unspec).u8(0).u8(0).u8(0).u32(0),
+        (message) => {
+          const address = readNetlinkAddress(message.payload, names);
+          if (address !== null) addresses.push(address);
+        },
+      );
+      return addresses;
+    });
+  }
+
+  listRoutes(family: Family, table: number, interfaceNames?: readonly string[]): Promise<readonly KernelRoute[]> {
+    return this.#attempt(() => {
+      if (interfaceNames === undefined) return this.#routes(family, table, this.#names(), null);
+      return interfaceNames.flatMap((name) => {
+        const ifindex = this.#index(name);
+        return ifindex === null
+          ? []
+          : this.#routes(family, table, (other) => (other === ifindex ? name : this.#name(other)), ifindex);
+      });
+    });
+  }
+
+  listRules(family: Family): Promise<readonly KernelRule[]> {
+    return this.#attempt(() => {
+      const rules: KernelRule[] = [];
+      this.#socket.dump(
+        RTM.getRule,
+        (writer) => writer.u8(afOf(family)).u8(0).u8(0).u8(0).u8(0).u8(0).u8(0).u8(0).u32(0),
+        (message) => rules.push(readNetlinkRule(message.payload, family)),
+      );
+      return rules;
+    });
+  }
+
+  listNeighbours(family: Family, interfaceNames?: readonly string[]): Promise<readonly KernelNeighbour[]> {
+    return this.#attempt(() => {
+      const names = this.#names();
+      const wanted = interfaceNames === undefined ? null : new Set(interfaceNames);
+      const neighbours: KernelNeighbour[] = [];
+      this.#neighbours(afOf(family), 0, (message) => {
+        const neighbour = readNetlinkNeighbour(message.payload, names);
+        if (neighbour !== null && (wanted === null || wanted.has(neighbour.interfaceName))) neighbours.push(neighbour);
+      });
+      return neighbours;
+    });
+  }
+
+  listFdb(interfaceName: string): Promise<readonly KernelFdbEntry[]> {
+    return this.#attempt(() => {
+      const ifindex = this.#index(interfaceName);
+      if (ifindex === null) return [];
+      const entries: KernelFdbEntry[] = [];
+      this.#neighbours(AF.bridge, ifindex, (message) => {
+        const entry = readNetlinkFdbEntry(message.payload, (other) => (other === ifindex ? interfaceName : null));
+        if (entry !== null) entries.push(entry);
+      });
+      return entries;
+    });
+  }
+
+  listTrafficControl(interfaceNames: readonly string[]): Promise<readonly KernelTrafficControl[]> {
+    return this.#tools.listTrafficControl(interfaceNames);
+  }
+
+  async apply(operations: readonly KernelOperation[]): Promise<readonly (KernelFailure | null)[]> {
+    const results: (KernelFailure | null)[] = [];
+    for (let start = 0; start < operations.length; ) {
+      const byTools = isTrafficControl(operations[start] as KernelOperation);
+      let end = start + 1;
+      while (end < operations.length && isTrafficControl(operations[end] as KernelOperation) === byTools) end += 1;
+      const run = operations.slice(start, end);
+      results.push(...(byTools ? await this.#tools.apply(run) : this.#applyRun(run as RtnetlinkOperation[])));
+      start = end;
+    }
+    return results;
+  }
+
+  /** Frees the socket. */
+  close(): void {
+    this.#socket.close();
+  }
+
+  /** Interface indexes are looked up as late as possible: a link may be created by an operation just before. */
+  #applyRun(operations: readonly RtnetlinkOperation[]): (KernelFailure | null)[] {
+    const results: (KernelFailure | null)[] = [];
+    const indexes = new Map<string, number | null>();
+    const lookUp = (name: string): number | null => {
+      const known = indexes.get(name);
+      if (known !== undefined) return known;
+      const found = this.#index(name);
+      indexes.set(name, found);
+      return found;
+    };
+    let waiting: RtnetlinkRequest[] = [];
+    const flush = (): void => {
+      for (const ack of this.#socket.apply(waiting)) results.push(failureOf(ack));
+      waiting = [];
+    };
+    for (const operation of operations) {
+      if (operation.op === 'add-link' || operation.op === 'delete-link') flush();
+      const encoded = encodeOperation(operation, lookUp);
+      if ('problem' in encoded) {
+        flush();
+        results.push({ reason: encoded.problem, message: encoded.message });
+        continue;
+      }
+      waiting.push(encoded);
+      if (operation.op === 'add-link' || operation.op === 'delete-link') {
+        flush();
+        indexes.clear();
+      }
+    }
+    flush();
+    return results;
+  }
+
+  #routes(family: Family, table: number, names: InterfaceNames, ifindex: number | null): KernelRoute[] {
+    const routes: KernelRoute[] = [];
+    try {
+      this.#socket.dump(
+        RTM.getRoute,
+        (writer) => {
+          writer
+            .u8(afOf(family))
+            .u8(0)
+            .u8(0)
+            .u8(0)
+            .u8(table < 256 ? table : 0)
+            .u8(0)
+            .u8(0)
+            .u8(0)
+            .u32(0);
+          writer.attributeU32(RTA_TABLE, table);
+          if (ifindex !== null) writer.attributeU32(RTA_OUT_INTERFACE, ifindex);
+        },
+        (message) => {
+          if (message.type !== RTM.newRoute || routeTableOf(message.payload) !== table) return;
+          const found = readNetlinkRoute(message.payload, names);
+          if (found !== null) routes.push(found.route);
+        },
+      );
+    } catch (error) {
+      // A table without routes does not exist.
+      if (error instanceof NetlinkError && error.errno === ENOENT) return [];
+      throw error;
+    }
+    return routes;
+  }
+
+  #neighbours(addressFamily: number, ifindex: number, onMessage: (message: ReceivedMessage) => void): void {
+    this.#socket.dump(
+      RTM.getNeighbour,
+      (writer) => {
+        writer
+          .u8(addressFamily)
+          .u8(0)
+          .u16(0)
+          .i32(addressFamily === AF.bridge ? ifindex : 0)
+          .u16(0)
+          .u8(0)
+          .u8(0);
+        if (ifindex !== 0 && addressFamily !== AF.bridge) writer.attributeU32(NDA_IFINDEX, ifindex);
+      },
+      onMessage,
+    );
+  }
+
+  #dump(type: number, onMessage: (message: ReceivedMessage) => void): void {
+    this.#socket.dump(type, (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0), onMessage);
+  }
+
+  #names(): InterfaceNames {
+    const names = new Map<number, string>();
+    this.#dump(RTM.getLink, (message) => {
+      names.set(
+        message.payload.readInt32LE(4),
+        attributeText(parseAttributes(message.payload.subarray(16)).get(IFLA_NAME)),
+      );
+    });
+    return (ifindex) => names.get(ifindex) ?? null;
+  }
+
+  #name(ifindex: number): string | null {
+    let name: string | null = null;
+    this.#socket.get(
+      RTM.getLink,
+      (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(ifindex).u32(0).u32(0),
+      (message) => {
+        name = attributeText(parseAttributes(message.payload.subarray(16)).get(IFLA_NAME));
+      },
+    );
+    return name;
+  }
+
+  #index(name: string): number | null {
+    let index: number | null = null;
+    this.#socket.get(
+      RTM.getLink,
+      (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0).attributeString(IFLA_NAME, name),
+      (message) => {
+        index = message.payload.readInt32LE(4);
+      },
+    );
+    return index;
+  }
+
+  #attempt<T>(read: () => T): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return Promise.resolve(read());
+      } catch (error) {
+        const again =
+          error instanceof NetlinkError && error.errno === RETRY_ERRNOS.interrupted && attempt < DUMP_ATTEMPTS;
+        if (!again) return Promise.reject(error as Error);
+      }
+    }
+  }
+}
+
+function isPresent<T>(value: T | null): value is T {
+  return value !== null;
+}

@@ -1,0 +1,220 @@
+// Reads rtnetlink's binary messages into the types of `route-kernel`. Pure; messages without what they must have are
+// left out.
+import type { Family } from '../model/family.js';
+import { attributeText, forEachAttribute, parseAttributes } from '../kernel/netlink/message.js';
+import { AF, addressText, macText } from '../kernel/netlink/rtnetlink.js';
+import type {
+  KernelAddress,
+  KernelFdbEntry,
+  KernelLink,
+  KernelNeighbour,
+  KernelNextHop,
+  KernelRoute,
+  KernelRouteType,
+  KernelRule,
+  VxlanSettings,
+} from './route-kernel.js';
+
+/** Interface index → name. */
+export type InterfaceNames = (ifindex: number) => string | null;
+
+const IFF_UP = 0x1;
+const IFF_RUNNING = 0x40;
+const IFLA = { address: 1, name: 3, mtu: 4, linkInfo: 18 } as const;
+const LINK_INFO = { kind: 1, data: 2 } as const;
+const VXLAN = { id: 1, group: 2, link: 3, local: 4, learning: 7, port: 15, group6: 16, local6: 17 } as const;
+
+/** An RTM_NEWLINK payload. */
+export function readNetlinkLink(payload: Buffer, names: InterfaceNames): KernelLink | null {
+  const ifindex = payload.readInt32LE(4);
+  const flags = payload.readUInt32LE(8);
+  const attributes = parseAttributes(payload.subarray(16));
+  const name = attributeText(attributes.get(IFLA.name));
+  if (name === '') return null;
+  const info = parseAttributes(attributes.get(IFLA.linkInfo) ?? Buffer.alloc(0));
+  const kind = attributeText(info.get(LINK_INFO.kind)) || null;
+  const address = attributes.get(IFLA.address);
+  return {
+    ifindex,
+    name,
+    kind,
+    isUp: (flags & IFF_UP) !== 0,
+    isRunning: (flags & IFF_RUNNING) !== 0,
+    mtu: attributes.get(IFLA.mtu)?.readUInt32LE(0) ?? 0,
+    mac: address === undefined || address.length !== 6 ? null : macText(address),
+    vxlan: kind === 'vxlan' ? readVxlan(info.get(LINK_INFO.data) ?? Buffer.alloc(0), names) : null,
+  };
+}
+
+function readVxlan(data: Buffer, names: InterfaceNames): VxlanSettings {
+  const attributes = parseAttributes(data);
+  const local = attributes.get(VXLAN.local) ?? attributes.get(VXLAN.local6);
+  const group = attributes.get(VXLAN.group) ?? attributes.get(VXLAN.group6);
+  const link = attributes.get(VXLAN.link)?.readUInt32LE(0) ?? 0;
+  return {
+    vni: attributes.get(VXLAN.id)?.readUInt32LE(0) ?? 0,
+    port: attributes.get(VXLAN.port)?.readUInt16BE(0) ?? 0,
+    local: local === undefined ? null : addressText(local),
+    parent: link === 0 ? null : names(link),
+    group: group === undefined ? null : addressText(group),
+    learning: attributes.get(VXLAN.learning)?.readUInt8(0) === 1,
+  };
+}
+
+const IFA = { address: 1, local: 2 } as const;
+
+/** An RTM_NEWADDR payload. */
+export function readNetlinkAddress(payload: Buffer, names: InterfaceNames): KernelAddress | null {
+  const attributes = parseAttributes(payload.subarray(8));
+  const bytes = attributes.get(IFA.local) ?? attributes.get(IFA.address);
+  const interfaceName = names(payload.readUInt32LE(4));
+  if (bytes === undefined || interfaceName === null) return null;
+  return {
+    interfaceName,
+    family: payload.readUInt8(0) === AF.inet6 ? 6 : 4,
+    address: addressText(bytes),
+    length: payload.readUInt8(1),
+    scope: payload.readUInt8(3),
+  };
+}
+
+const RTA = {
+  dst: 1,
+  outInterface: 4,
+  gateway: 5,
+  priority: 6,
+  source: 7,
+  metrics: 8,
+  multipath: 9,
+  table: 15,
+  via: 18,
+} as const;
+const RTAX_MTU = 2;
+const RTNH_F_ONLINK = 4;
+const RTM_F_CLONED = 0x200;
+const ROUTE_TYPES: Readonly<Record<number, KernelRouteType>> = {
+  1: 'unicast',
+  2: 'local',
+  6: 'blackhole',
+  7: 'unreachable',
+  8: 'prohibit',
+  9: 'throw',
+};
+
+/** An RTM_NEWROUTE payload, with its table; cache entries give null. */
+export function readNetlinkRoute(
+  payload: Buffer,
+  names: InterfaceNames,
+): { readonly table: number; readonly route: KernelRoute } | null {
+  const flags = payload.readUInt32LE(8);
+  if ((flags & RTM_F_CLONED) !== 0) return null;
+  const isV6 = payload.readUInt8(0) === AF.inet6;
+  const attributes = parseAttributes(payload.subarray(12));
+  const dst = attributes.get(RTA.dst);
+  const type = ROUTE_TYPES[payload.readUInt8(7)] ?? 'other';
+  const hasInterface = type === 'unicast' || type === 'local' || type === 'other';
+  const multipath = attributes.get(RTA.multipath);
+  const nextHops = multipath === undefined ? [] : readNextHops(multipath, names);
+  const outInterface = attributes.get(RTA.outInterface)?.readUInt32LE(0) ?? 0;
+  const metrics = attributes.get(RTA.metrics);
+  const source = attributes.get(RTA.source);
+  return {
+    table: attributes.get(RTA.table)?.readUInt32LE(0) ?? payload.readUInt8(4),
+    route: {
+      dst: `${dst === undefined ? (isV6 ? '::' : '0.0.0.0') : addressText(dst)}/${payload.readUInt8(1)}`,
+      tos: payload.readUInt8(3),
+      priority: attributes.get(RTA.priority)?.readUInt32LE(0) ?? 0,
+      type,
+      scope: isV6 ? 0 : payload.readUInt8(6),
+      protocol: payload.readUInt8(5),
+      gateway: readGateway(attributes.get(RTA.gateway), attributes.get(RTA.via)),
+      src: source === undefined ? null : addressText(source),
+      onlink: (flags & RTNH_F_ONLINK) !== 0 || nextHops.some((hop) => hop.onlink),
+      mtu: metrics === undefined ? 0 : (parseAttributes(metrics).get(RTAX_MTU)?.readUInt32LE(0) ?? 0),
+      interfaceName: hasInterface && outInterface !== 0 && nextHops.length === 0 ? names(outInterface) : null,
+      nextHops,
+    },
+  };
+}
+
+function readGateway(gateway: Buffer | undefined, via: Buffer | undefined): string | null {
+  if (gateway !== undefined) return addressText(gateway);
+  // RTA_VIA: address family, then the address.
+  return via === undefined ? null : addressText(via.subarray(2));
+}
+
+/** struct rtnexthop: length, flags, hops, ifindex; then attributes. */
+function readNextHops(data: Buffer, names: InterfaceNames): KernelNextHop[] {
+  const hops: KernelNextHop[] = [];
+  for (let offset = 0; offset + 8 <= data.length; ) {
+    const length = data.readUInt16LE(offset);
+    if (length < 8 || offset + length > data.length) break;
+    const attributes = parseAttributes(data.subarray(offset + 8, offset + length));
+    hops.push({
+      gateway: readGateway(attributes.get(RTA.gateway), attributes.get(RTA.via)),
+      interfaceName: names(data.readInt32LE(offset + 4)),
+      onlink: (data.readUInt8(offset + 2) & RTNH_F_ONLINK) !== 0,
+    });
+    offset += (length + 3) & ~3;
+  }
+  return hops;
+}
+
+const FRA = { source: 2, priority: 6, mark: 10, table: 15, mask: 16 } as const;
+const FIB_RULE_INVERT = 2;
+
+/** An RTM_NEWRULE payload. */
+export function readNetlinkRule(payload: Buffer, family: Family): KernelRule {
+  const attributes = parseAttributes(payload.subarray(12));
+  const source = attributes.get(FRA.source);
+  const mark = attributes.get(FRA.mark)?.readUInt32LE(0);
+  return {
+    family,
+    priority: attributes.get(FRA.priority)?.readUInt32LE(0) ?? 0,
+    table: attributes.get(FRA.table)?.readUInt32LE(0) ?? payload.readUInt8(4),
+    mark: mark ?? 0,
+    mask: attributes.get(FRA.mask)?.readUInt32LE(0) ?? (mark === undefined ? 0 : 0xffffffff),
+    invert: (payload.readUInt32LE(8) & FIB_RULE_INVERT) !== 0,
+    source: source === undefined ? null : `${addressText(source)}/${payload.readUInt8(2)}`,
+  };
+}
+
+const NDA = { dst: 1, linkAddress: 2 } as const;
+const NUD_PERMANENT = 0x80;
+
+/** An RTM_NEWNEIGH payload: a permanent ARP or NDP entry with a MAC, or null. */
+export function readNetlinkNeighbour(payload: Buffer, names: InterfaceNames): KernelNeighbour | null {
+  const family = payload.readUInt8(0);
+  if (family !== AF.inet && family !== AF.inet6) return null;
+  const entry = readNeighbourEntry(payload, names);
+  if (entry === null) return null;
+  return { family: family === AF.inet6 ? 6 : 4, interfaceName: entry.name, address: entry.address, mac: entry.mac };
+}
+
+/** An RTM_NEWNEIGH payload of AF_BRIDGE: a permanent FDB entry with a remote, or null. */
+export function readNetlinkFdbEntry(payload: Buffer, names: InterfaceNames): KernelFdbEntry | null {
+  const entry = payload.readUInt8(0) === AF.bridge ? readNeighbourEntry(payload, names) : null;
+  return entry === null ? null : { interfaceName: entry.name, mac: entry.mac, remote: entry.address };
+}
+
+function readNeighbourEntry(
+  payload: Buffer,
+  names: InterfaceNames,
+): { name: string; address: string; mac: string } | null {
+  if ((payload.readUInt16LE(8) & NUD_PERMANENT) === 0) return null;
+  const attributes = parseAttributes(payload.subarray(12));
+  const dst = attributes.get(NDA.dst);
+  const mac = attributes.get(NDA.linkAddress);
+  const name = names(payload.readInt32LE(4));
+  if (dst === undefined || mac === undefined || mac.length !== 6 || name === null) return null;
+  return { name, address: addressText(dst), mac: macText(mac) };
+}
+
+/** Route attributes are visited when a dump is filtered by table before it is parsed whole. */
+export function routeTableOf(payload: Buffer): number {
+  let table = payload.readUInt8(4);
+  forEachAttribute(payload.subarray(12), (type, value) => {
+    if (type === RTA.table) table = value.readUInt32LE(0);
+  });
+  return table;
+}
