@@ -27,14 +27,14 @@ import type { Mode } from '../fixtures/recording.js';
 export type ChainHashes = Map<string, readonly string[]>;
 
 /** What one table of one family should hold. */
-interface TableContent {
+export interface TableContent {
   readonly chains: Map<string, Chain>;
-  readonly maps: VerdictMap[];
-  inserted: ReadonlyMap<string, readonly Rule[]>;
-  appended: ReadonlyMap<string, readonly Rule[]>;
+  readonly maps: readonly VerdictMap[];
+  readonly inserted: ReadonlyMap<string, readonly Rule[]>;
+  readonly appended: ReadonlyMap<string, readonly Rule[]>;
 }
 
-const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
+export const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
 
 export class RuleState {
   #rawConfig: Record<string, string> = {};
@@ -124,7 +124,7 @@ export class RuleState {
     const renderer = this.renderer(mode, family);
     const result = new Map<TableName, ChainHashes>();
     for (const table of TABLES) {
-      const content = this.#table(renderer, table);
+      const content = this.table(renderer, table);
       result.set(table, mode === 'nftables' ? nftHashes(content, family, table) : iptablesHashes(content, family));
     }
     return result;
@@ -136,7 +136,7 @@ export class RuleState {
       this.#activeWorkloads().map((each) => [each.name, each.ipv4Nets.map((net) => withoutLength(net))]),
     );
     const { chains, maps, inserted } = this.renderer(mode, 4).arpTable(addresses);
-    const content = { chains: byName(chains), maps: [...maps], inserted, appended: new Map() };
+    const content = { chains: byName(chains), maps, inserted, appended: new Map() };
     return nftHashes(content, 'arp', 'filter');
   }
 
@@ -146,7 +146,8 @@ export class RuleState {
     return createRuleRenderer({ family, backend, config: configOf(this.#rawConfig), environment });
   }
 
-  #table(renderer: RuleRenderer, table: TableName): TableContent {
+  /** All chains of a table, programmed or not. */
+  table(renderer: RuleRenderer, table: TableName): TableContent {
     const fixed = renderer.staticTable(table);
     const chains = [...fixed.chains];
     const maps: VerdictMap[] = [];
@@ -319,8 +320,8 @@ export class RuleState {
   }
 }
 
-/** Names of the chains that hooks, forced chains and maps reach. */
-function reachable(content: TableContent): Set<string> {
+/** Names of the chains that hooks, forced chains and maps reach. Throws if one is not declared. */
+export function reachable(content: TableContent): Set<string> {
   const seen = new Set<string>();
   const visit = (rules: readonly Rule[]): void => {
     for (const { action, match } of rules) {
