@@ -4,6 +4,7 @@ import { formatIpv4, formatIpv6, parseCidr } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
 import type { NativeLibrary } from './library.js';
 import {
+  type Attributes,
   attributeText,
   FLAG,
   forEachAttribute,
@@ -29,7 +30,14 @@ const ATTRIBUTE = {
   adt: 8,
   lineNumber: 9,
 } as const;
-const DATA = { ip: 1, cidr: 3, port: 4, proto: 7, maxElements: 19 } as const;
+const DATA = { ip: 1, cidr: 3, port: 4, timeout: 6, proto: 7, flags: 8, maxElements: 19, netmask: 20 } as const;
+/** Extensions of a set, by bit of its flags (enum ipset_cadt_flags), as ipset spells them. */
+const EXTENSION_BITS: readonly (readonly [number, string])[] = [
+  [3, 'counters'],
+  [4, 'comment'],
+  [5, 'forceadd'],
+  [6, 'skbinfo'],
+];
 const IP_FORM = { v4: 1, v6: 2 } as const;
 const NET_BYTE_ORDER = 0x4000;
 /** IPSET_FLAG_LIST_SETNAME: list names only. */
@@ -52,6 +60,8 @@ export interface IpsetListing {
   readonly type: string;
   readonly family: 4 | 6;
   readonly maxElements: number;
+  /** Options that change what a member means or how long it lives: `timeout`, `counters`, … */
+  readonly extensions: readonly string[];
   /** In ipset's own text form: `10.0.0.1`, `10.0.0.0/26`, `10.0.0.1,tcp:80`; empty for foreign types. */
   readonly members: readonly string[];
 }
@@ -137,6 +147,7 @@ export class IpsetNetlink {
     let type = '';
     let family: 4 | 6 = 4;
     let maxElements = 0;
+    const extensions = new Set<string>();
     const members: string[] = [];
     try {
       this.#socket.dump(writer.finish(), (message) => {
@@ -145,8 +156,11 @@ export class IpsetNetlink {
         if (typeName !== undefined) type = attributeText(typeName);
         if (attributes.get(ATTRIBUTE.family)?.readUInt8(0) === FAMILY[6]) family = 6;
         const data = attributes.get(ATTRIBUTE.data);
-        if (data !== undefined)
-          maxElements = parseAttributes(data).get(DATA.maxElements)?.readUInt32BE(0) ?? maxElements;
+        if (data !== undefined) {
+          const settings = parseAttributes(data);
+          maxElements = settings.get(DATA.maxElements)?.readUInt32BE(0) ?? maxElements;
+          for (const extension of readExtensions(settings)) extensions.add(extension);
+        }
         const adt = attributes.get(ATTRIBUTE.adt);
         if (adt === undefined) return;
         forEachAttribute(adt, (_type, value) => {
@@ -158,7 +172,7 @@ export class IpsetNetlink {
       if (error instanceof NetlinkError && error.errno === ENOENT) return null;
       throw error;
     }
-    return { name, type, family, maxElements, members };
+    return { name, type, family, maxElements, extensions: [...extensions], members };
   }
 
   /** Creates a set; fails with EEXIST when there is one of that name. */
@@ -251,6 +265,15 @@ export class IpsetNetlink {
   #check(what: string, writer: MessageWriter): void {
     throwFailure(what, this.#socket.exchange(writer.finish(), 1));
   }
+}
+
+function readExtensions(settings: Attributes): string[] {
+  const flags = settings.get(DATA.flags)?.readUInt32BE(0) ?? 0;
+  return [
+    ...(settings.has(DATA.timeout) ? ['timeout'] : []),
+    ...(settings.has(DATA.netmask) ? ['netmask'] : []),
+    ...EXTENSION_BITS.filter(([bit]) => (flags & (1 << bit)) !== 0).map(([, name]) => name),
+  ];
 }
 
 function setName(message: ReceivedMessage): string {
