@@ -35,28 +35,42 @@ const ranges = fc.oneof(
 const setIds = fc.subarray(SET_IDS, { maxLength: 2 });
 const portSetIds = fc.subarray(PORT_SET_IDS, { maxLength: 2 });
 
+const action = fc.constantFrom('allow', 'deny', 'pass', 'next-tier', '');
+const allCriteria = fc.record({
+  srcNet: nets,
+  dstNet: nets,
+  notSrcNet: nets,
+  notDstNet: nets,
+  srcPorts: ranges,
+  dstPorts: ranges,
+  notDstPorts: ranges,
+  srcIpSetIds: setIds,
+  notDstIpSetIds: setIds,
+  srcNamedPortIpSetIds: portSetIds,
+  dstNamedPortIpSetIds: portSetIds,
+  notSrcNamedPortIpSetIds: portSetIds,
+  dstIpPortSetIds: portSetIds,
+});
+// Most criteria are left out of most rules, or nothing would ever match.
+const someCriteria = allCriteria.chain((full) =>
+  fc
+    .subarray(Object.keys(full), { maxLength: 5 })
+    .map((keys) => Object.fromEntries(Object.entries(full).filter(([key]) => keys.includes(key)))),
+);
+// Three positive blocks and perhaps negative ones.
+const blocks = fc.record({
+  srcNet: fc.array(net, { minLength: 2, maxLength: 3 }),
+  dstNet: fc.array(net, { minLength: 2, maxLength: 3 }),
+  dstPorts: fc.array(range, { minLength: 8, maxLength: 24 }),
+  notSrcNet: fc.array(net, { maxLength: 1 }),
+});
 const rule = fc
-  .record({
-    action: fc.constantFrom('allow', 'deny', 'pass', 'next-tier', ''),
-    srcNet: nets,
-    dstNet: nets,
-    notSrcNet: nets,
-    notDstNet: nets,
-    srcPorts: ranges,
-    dstPorts: ranges,
-    notDstPorts: ranges,
-    srcIpSetIds: setIds,
-    notDstIpSetIds: setIds,
-    srcNamedPortIpSetIds: portSetIds,
-    dstNamedPortIpSetIds: portSetIds,
-    notSrcNamedPortIpSetIds: portSetIds,
-    dstIpPortSetIds: portSetIds,
-  })
-  // Most criteria are left out of most rules, or nothing would ever match.
-  .chain((full) =>
-    fc.subarray(Object.keys(full), { maxLength: 6 }).map((keys) => {
-      const kept = Object.fromEntries(Object.entries(full).filter(([key]) => key === 'action' || keys.includes(key)));
-      return create(RuleSchema, { protocol: { numberOrName: { case: 'name', value: 'tcp' } }, ...kept });
+  .tuple(action, fc.oneof({ weight: 3, arbitrary: someCriteria }, { weight: 1, arbitrary: blocks }))
+  .map(([chosen, criteria]) =>
+    create(RuleSchema, {
+      action: chosen,
+      protocol: { numberOrName: { case: 'name', value: 'tcp' } },
+      ...criteria,
     }),
   );
 
