@@ -1,0 +1,29 @@
+// The seam between the iptables reconciler and the tools: reading a table and running a restore script. Spawned
+// commands, a co-process and a fake stand behind it.
+import type { ToolError } from '../../base/errors.js';
+import type { Family, TableName } from '../../model/family.js';
+
+/** Access to the tables of one backend. Calls for one table never overlap. */
+export interface IptablesIo {
+  /** The text of `iptables-save -t <table>`; empty where the table does not exist. Rejects with a ToolError. */
+  save(family: Family, table: TableName): Promise<string>;
+  /**
+   * Runs a restore script (`*table`, lines, `COMMIT`, possibly several) without flushing what it does not name. Each
+   * transaction is atomic. Rejects with a ToolError, whose `inputLine` counts from 1 in this script.
+   */
+  restore(family: Family, script: string): Promise<void>;
+}
+
+/** iptables(8): bad parameters. */
+const EXIT_PARAMETER_PROBLEM = 2;
+/** iptables(8): the kernel said no; the legacy variants also for a rule that is not there. */
+const EXIT_OTHER_PROBLEM = 1;
+/** iptables(8): resource problem; the lock is held, but also every refusal by the kernel in the nft variants. */
+const EXIT_RESOURCE_PROBLEM = 4;
+
+/** Whether the tool ran and said no to what was in the script; false for a held lock, a crash, a timeout. */
+export function isRefusal(error: ToolError): boolean {
+  const { exitCode, stderrHead } = error.failure;
+  if (exitCode === EXIT_RESOURCE_PROBLEM) return !stderrHead.includes('xtables lock');
+  return exitCode === EXIT_OTHER_PROBLEM || exitCode === EXIT_PARAMETER_PROBLEM;
+}

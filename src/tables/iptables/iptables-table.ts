@@ -1,0 +1,340 @@
+// One iptables table of one family: keeps the desired state, knows the kernel's, and writes the difference with one
+// iptables-restore per apply. Invariants and reasons: docs/design/tables.md.
+import type { Clock } from '../../base/clock.js';
+import { sleep } from '../../base/clock.js';
+import { DataplaneError, errorMessage, ToolError } from '../../base/errors.js';
+import type { Logger } from '../../base/logger.js';
+import type { Chain, Rule, VerdictMap } from '../../model/chain.js';
+import type { Family, TableName } from '../../model/family.js';
+import type { Features } from '../../model/features.js';
+import type { OperationObserver } from '../../model/operation.js';
+import type { ApplyResult, Reconciler } from '../../model/reconciler.js';
+import { CheckSchedule } from '../check-schedule.js';
+import { closedChain, DesiredTable, type DirtyObjects } from '../desired-table.js';
+import { MAX_WRITE_ATTEMPTS, READ_RETRY_DELAYS_MS, writeRetryDelayMs } from '../retry.js';
+import type { RuleTable } from '../rule-table.js';
+import { renderChain, type RenderedChain } from './hash.js';
+import { isRefusal, type IptablesIo } from './io.js';
+import { findDifferences, planTable, type TablePlan } from './plan.js';
+import { parseSave, type KnownTable } from './read.js';
+import { findRefused, probeCleanup, probeScript } from './refusal-search.js';
+import type { TextContext } from './render.js';
+import type { LineOwner } from './restore-script.js';
+
+/** What an {@link IptablesTable} is made of. Durations in milliseconds; `refreshIntervalMs` 0 disables the refresh. */
+export interface IptablesTableOptions {
+  readonly family: Family;
+  readonly table: TableName;
+  readonly backend: 'legacy' | 'nft';
+  readonly insertMode: 'insert' | 'append';
+  readonly refreshIntervalMs: number;
+  readonly postWriteCheckIntervalMs: number;
+  readonly features: Features;
+  readonly io: IptablesIo;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onOperation: OperationObserver;
+}
+
+/** So many failures in a row on one object, seen with a fresh view, are no accident of other programs any more. */
+const BLAMES_TO_REFUSE = 3;
+
+/** The reconciler of one table. */
+export class IptablesTable implements RuleTable, Reconciler {
+  readonly name: string;
+  readonly family: Family;
+  readonly table: TableName;
+  readonly #options: IptablesTableOptions;
+  readonly #log: Logger;
+  readonly #text: TextContext;
+  readonly #desired: DesiredTable;
+  readonly #schedule: CheckSchedule;
+  /** Hashes of wanted chains as last rendered; an entry counts only for the very same chain object. */
+  readonly #rendered = new Map<string, { readonly rules: readonly Rule[]; readonly hashes: readonly string[] }>();
+  readonly #undeletable = new Set<string>();
+  #known: KnownTable | null = null;
+  #resyncReason = 'start';
+
+  constructor(options: IptablesTableOptions) {
+    this.family = options.family;
+    this.table = options.table;
+    this.name = `iptables ${options.table} v${options.family}`;
+    this.#options = options;
+    this.#log = options.log.child({ table: `${options.table}/${options.family}` });
+    this.#text = { family: options.family, features: options.features };
+    this.#desired = new DesiredTable({ table: options.table, log: this.#log });
+    this.#schedule = new CheckSchedule(options);
+  }
+
+  setInsertedRules(hook: string, rules: readonly Rule[]): void {
+    this.#desired.setInsertedRules(hook, rules);
+  }
+
+  setAppendedRules(hook: string, rules: readonly Rule[]): void {
+    this.#desired.setAppendedRules(hook, rules);
+  }
+
+  setChain(chain: Chain): void {
+    this.#desired.setChain(chain);
+  }
+
+  deleteChain(name: string): void {
+    this.#desired.deleteChain(name);
+  }
+
+  /** Does nothing: iptables has no verdict maps. */
+  setVerdictMap(_map: VerdictMap): void {
+    // Managers call all tables alike.
+  }
+
+  /** Does nothing: iptables has no verdict maps. */
+  deleteVerdictMap(_name: string): void {
+    // Managers call all tables alike.
+  }
+
+  queueResync(): void {
+    this.#resync('asked for');
+    this.#retryRefused();
+  }
+
+  /**
+   * Reads if there is a reason to, plans, and writes with up to 11 attempts. What the kernel refuses to the end is
+   * closed and reported. Rejects with a ToolError when the table cannot be read or written at all.
+   */
+  async apply(): Promise<ApplyResult> {
+    const due = this.#schedule.takeDue();
+    if (due !== null) this.#resync(due);
+    if (due === 'refresh') this.#retryRefused();
+    const operations = await this.#writeUntilDone();
+    const next = this.#schedule.nextDueMs();
+    return {
+      ...(next === undefined ? {} : { rescheduleAfterMs: next }),
+      refused: this.#desired.refusedChains().map(({ name, reason }) => ({
+        family: this.family,
+        kind: 'chain',
+        object: name,
+        reason,
+      })),
+      operations,
+    };
+  }
+
+  async #writeUntilDone(): Promise<number> {
+    const blame = new BlameCounter();
+    for (let attempt = 1; ; attempt++) {
+      const isFresh = this.#known === null;
+      const known = this.#known ?? (await this.#read());
+      const dirty = this.#desired.takeDirty();
+      const plan = this.#plan(known, dirty, isFresh);
+      if (plan.needsFreshView) {
+        this.#desired.putBack(dirty);
+        this.#resync('edit of a kernel chain');
+        attempt--;
+        continue;
+      }
+      const script = plan.script.toString();
+      if (script === '') return 0;
+      try {
+        await this.#write(script);
+      } catch (error) {
+        this.#desired.putBack(dirty);
+        this.#resync('failed write');
+        if (!(error instanceof ToolError)) throw error;
+        if (await this.#handleFailure(error, plan, attempt, isFresh, blame)) attempt = 0;
+        continue;
+      }
+      this.#commit(known, plan);
+      if (attempt > 1) this.#log.info('Wrote the table after failures', { attempts: attempt });
+      return plan.operations.length;
+    }
+  }
+
+  #plan(known: KnownTable, dirty: DirtyObjects, isFresh: boolean): TablePlan {
+    return planTable({
+      ...this.#options,
+      wanted: this.#desired,
+      known,
+      dirtyChains: dirty.chains,
+      dirtyHooks: dirty.hooks,
+      isFresh,
+      undeletable: this.#undeletable,
+      render: (chainName, rules) => this.#render(chainName, rules),
+    });
+  }
+
+  async #write(script: string): Promise<void> {
+    const startMs = this.#options.clock.nowMs();
+    await this.#options.io.restore(this.family, script);
+    this.#schedule.noteWrite(startMs);
+  }
+
+  #commit(known: KnownTable, plan: TablePlan): void {
+    for (const [name, chain] of plan.effects) {
+      if (chain === null) {
+        known.delete(name);
+        this.#rendered.delete(name);
+      } else known.set(name, chain);
+    }
+    for (const operation of plan.operations) this.#options.onOperation(operation);
+  }
+
+  /** Reads the table, makes it the known state and what differs dirty. */
+  async #read(): Promise<KnownTable> {
+    const startMs = this.#options.clock.nowMs();
+    this.#log.debug('Reading the table', { reason: this.#resyncReason });
+    const known = parseSave(await this.#saveWithRetries(), this.table);
+    this.#schedule.noteRead(startMs);
+    this.#known = known;
+    this.#desired.putBack(
+      findDifferences(known, this.#desired.referencedNames(), this.#desired.hookNames(), (name) =>
+        this.#wantedHashes(name),
+      ),
+    );
+    return known;
+  }
+
+  async #saveWithRetries(): Promise<string> {
+    for (const delayMs of READ_RETRY_DELAYS_MS) {
+      try {
+        return await this.#options.io.save(this.family, this.table);
+      } catch (error) {
+        this.#log.warn('Cannot read the table, trying again', { error: errorMessage(error), delayMs });
+        await sleep(this.#options.clock, delayMs);
+      }
+    }
+    return this.#options.io.save(this.family, this.table);
+  }
+
+  #wantedHashes(name: string): readonly string[] | undefined {
+    const chain = this.#desired.chain(name);
+    if (chain === undefined) return undefined;
+    const cached = this.#rendered.get(name);
+    return cached?.rules === chain.rules ? cached.hashes : this.#render(name, chain.rules).hashes;
+  }
+
+  #render(chainName: string, rules: readonly Rule[]): RenderedChain {
+    let rendered: RenderedChain;
+    try {
+      rendered = renderChain(chainName, rules, this.#text);
+    } catch (error) {
+      // One chain that cannot be printed closes what needs it; a hook rule has nothing that could stand in for it.
+      if (!(error instanceof DataplaneError) || !this.#desired.isReferenced(chainName)) throw error;
+      this.#refuse(chainName, error.message);
+      return renderChain(chainName, closedChain(this.table, chainName, error.message).rules, this.#text);
+    }
+    if (this.#desired.isReferenced(chainName)) this.#rendered.set(chainName, { rules, hashes: rendered.hashes });
+    else this.#rendered.delete(chainName);
+    return rendered;
+  }
+
+  #resync(reason: string): void {
+    this.#known = null;
+    this.#resyncReason = reason;
+  }
+
+  #retryRefused(): void {
+    this.#undeletable.clear();
+    this.#desired.retryRefused();
+  }
+
+  #refuse(name: string, reason: string): void {
+    this.#log.error('The kernel refuses a chain; it drops all packets until it changes', { chain: name, reason });
+    this.#desired.refuse(name, reason);
+  }
+
+  /** Decides after a failed write. Resolves to true if the plan will be another one and attempts count from the start. */
+  async #handleFailure(
+    error: ToolError,
+    plan: TablePlan,
+    attempt: number,
+    isFresh: boolean,
+    blame: BlameCounter,
+  ): Promise<boolean> {
+    const line = error.failure.inputLine;
+    const owner = line === undefined ? null : plan.script.ownerOfLine(line);
+    if (isFresh && blame.count(owner) >= BLAMES_TO_REFUSE && this.#giveUpOn(owner, error)) {
+      blame.nextAtOnce();
+      return true;
+    }
+    if (attempt < MAX_WRITE_ATTEMPTS) {
+      const delayMs = writeRetryDelayMs(attempt);
+      this.#log.warn('Cannot write the table, reading it again and trying once more', {
+        error: error.message,
+        attempt,
+        delayMs,
+      });
+      await sleep(this.#options.clock, delayMs);
+      return false;
+    }
+    if (await this.#refuseWhatProbesRefuse(plan, error)) return true;
+    throw new ToolError(
+      `Table ${this.table} of IPv${this.family} could not be written in ${attempt} attempts; nothing of the last one is in force. ` +
+        `Look for another program that changes the table, and at the kernel log: ${error.message}`,
+      error.failure,
+      { cause: error },
+    );
+  }
+
+  /** Puts something that can be written in the place of what cannot. False if there is no such thing. */
+  #giveUpOn(owner: LineOwner | null, error: ToolError): boolean {
+    switch (owner?.kind) {
+      case 'chain':
+        if (this.#desired.chain(owner.name)?.refused !== undefined) return false;
+        this.#refuse(owner.name, error.message);
+        return true;
+      case 'delete':
+        this.#log.warn('A chain that is no longer needed cannot be deleted; it is left empty', {
+          chain: owner.name,
+          error: error.message,
+        });
+        this.#undeletable.add(owner.name);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** The last resort for errors that name no rule. False if the rules by themselves are accepted. */
+  async #refuseWhatProbesRefuse(plan: TablePlan, error: ToolError): Promise<boolean> {
+    const suspects: Chain[] = [];
+    for (const name of plan.effects.keys()) {
+      const chain = this.#desired.chain(name);
+      if (chain !== undefined && chain.refused === undefined) suspects.push(chain);
+    }
+    const isAccepted = async (chains: readonly Chain[]): Promise<boolean> => {
+      try {
+        await this.#options.io.restore(this.family, probeScript(this.table, chains, this.#text));
+        return true;
+      } catch (probeError) {
+        if (probeError instanceof ToolError && isRefusal(probeError)) return false;
+        throw probeError;
+      }
+    };
+    if (!isRefusal(error) || !(await isAccepted([]))) return false;
+    const refused = await findRefused(suspects, isAccepted);
+    await this.#options.io.restore(this.family, probeCleanup(this.table));
+    for (const chain of refused) this.#refuse(chain.name, `the kernel refuses one of its rules: ${error.message}`);
+    return refused.length > 0;
+  }
+}
+
+/** Counts how often in a row the same object made a write fail. */
+class BlameCounter {
+  #key = '';
+  #times = 0;
+  #bonus = 0;
+
+  /** Number of failures in a row on this object, this one included; 0 if the error names none. */
+  count(owner: LineOwner | null): number {
+    if (owner === null) return 0;
+    const key = `${owner.kind} ${owner.name}`;
+    this.#times = key === this.#key ? this.#times + 1 : 1;
+    this.#key = key;
+    return this.#times + this.#bonus;
+  }
+
+  /** One object was given up on: further ones are then refused at their first failure. */
+  nextAtOnce(): void {
+    this.#bonus = BLAMES_TO_REFUSE;
+  }
+}

@@ -1,0 +1,82 @@
+// Reads what iptables-save prints into hashes per chain: all that a reconciler needs to know of the kernel
+// (dataplane.md 4.4).
+import type { TableName } from '../../model/family.js';
+import { isOldRule, isOurChain } from '../ownership.js';
+
+/** Stands for a rule of an old release in a hash list; never equal to a real hash. */
+export const OLD_RULE = 'OLD INSERT RULE';
+
+/** One chain of the kernel. */
+export interface KnownChain {
+  /** Hash of each rule in order; the empty text for a rule that is not ours, {@link OLD_RULE} for one of an old release. */
+  readonly hashes: readonly string[];
+  /** Only for chains that are not ours but hold rules of ours: these rules in order, as printed (`-A FORWARD …`). */
+  readonly ourLines?: readonly string[];
+}
+
+/** A table as read: every chain by name. */
+export type KnownTable = Map<string, KnownChain>;
+
+const HASH_COMMENT = /--comment "?cali:([A-Za-z0-9_-]+)"?/;
+
+interface ChainInProgress {
+  readonly hashes: string[];
+  ourLines?: string[];
+}
+
+/**
+ * Parses the output of `iptables-save -t <table>`. Unknown lines are skipped, as are other tables than the one asked
+ * for. Rules of a chain that was never declared declare it.
+ */
+export function parseSave(text: string, table: TableName): KnownTable {
+  const chains = new Map<string, ChainInProgress>();
+  let inTable = true;
+  let last: { name: string; chain: ChainInProgress } | undefined;
+  const chainOf = (name: string): ChainInProgress => {
+    if (last?.name === name) return last.chain;
+    let chain = chains.get(name);
+    if (chain === undefined) {
+      chain = { hashes: [] };
+      chains.set(name, chain);
+    }
+    last = { name, chain };
+    return chain;
+  };
+  for (let start = 0; start < text.length; ) {
+    const newline = text.indexOf('\n', start);
+    const end = newline < 0 ? text.length : newline;
+    const line = text.slice(start, end);
+    start = end + 1;
+    if (line.startsWith('*')) inTable = line.slice(1) === table;
+    else if (!inTable) continue;
+    else if (line.startsWith(':')) chainOf(word(line, 1));
+    else if (line.startsWith('-A ')) {
+      const name = word(line, 3);
+      addRule(chainOf(name), name, line, table);
+    }
+  }
+  return chains;
+}
+
+function addRule(chain: ChainInProgress, name: string, line: string, table: TableName): void {
+  const hash = HASH_COMMENT.exec(line)?.[1];
+  if (hash === undefined && !isOldRule(line, table === 'nat')) {
+    chain.hashes.push('');
+    return;
+  }
+  chain.hashes.push(hash === undefined ? OLD_RULE : ownCopy(hash));
+  if (isOurChain(name)) return;
+  chain.ourLines ??= [];
+  chain.ourLines.push(ownCopy(line));
+}
+
+/** The word that starts at `from`, as a string of its own. */
+function word(line: string, from: number): string {
+  const space = line.indexOf(' ', from);
+  return ownCopy(line.slice(from, space < 0 ? line.length : space));
+}
+
+// V8's slices keep the whole text alive that they were cut from: megabytes for sixteen characters.
+function ownCopy(text: string): string {
+  return Buffer.from(text, 'utf8').toString('utf8');
+}
