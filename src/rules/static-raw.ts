@@ -41,7 +41,9 @@ export function renderStaticRaw(ctx: RenderContext): StaticTable {
 function preroutingChain(ctx: RenderContext): Chain {
   const { accept, scratch0: fromWorkload } = ctx.marks;
   const rules: Rule[] = [rule([], clearMark(allPolicyBits(ctx.marks)))];
-  if (ctx.config.wireguardHostEncryptionEnabled) rules.push(rule([], jump(CHAIN.wireguardIncomingMark)));
+  if (ctx.config.wireguardHostEncryptionEnabled && ctx.marks.wireguard !== 0) {
+    rules.push(rule([], jump(CHAIN.wireguardIncomingMark)));
+  }
   rules.push(...vxlanNotrackRules(ctx));
   for (const match of workloadInterfaces(ctx, 'in-interface')) rules.push(rule([match], setMark(fromWorkload)));
   rules.push(rule([markSet(fromWorkload)], jump(CHAIN.rpfSkip)));
