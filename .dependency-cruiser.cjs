@@ -6,7 +6,7 @@ const allowed = {
   metrics: [],
   kernel: [],
   rules: ['protocol'],
-  tables: ['kernel'],
+  tables: ['kernel', 'ipsets'],
   ipsets: ['kernel'],
   routes: ['kernel'],
   interfaces: ['kernel'],

@@ -1,0 +1,97 @@
+// The seam between the nftables plane and the kernel: one transaction, one listing. The command form is in
+// command-io.ts; a co-process or netlink form fits behind the same interface.
+import { NetlinkError, ToolError } from '../../base/errors.js';
+import type { KernelNftSet } from '../../ipsets/nft-set.js';
+
+/** nft's name of a family that we have a table in. */
+export type NftFamily = 'ip' | 'ip6' | 'arp';
+
+/** What makes a base chain, as a listing shows it. */
+export interface BaseChainSpec {
+  readonly type: 'filter' | 'nat' | 'route';
+  readonly hook: string;
+  readonly priority: number;
+}
+
+/** A chain of a listing. */
+export interface KernelNftChain {
+  /** Absent for a chain that is no base chain. */
+  readonly base?: { readonly type: string; readonly hook: string; readonly priority: number; readonly policy: string };
+  /** Comment of every rule, in order; empty text for a rule without one. */
+  readonly comments: readonly string[];
+}
+
+/** A verdict map of a listing. Elements that are no `goto` have the text of their verdict as target. */
+export interface KernelNftMap {
+  /** Type of the key. */
+  readonly type: string;
+  readonly flags: string;
+  /** Key → chain. */
+  readonly elements: ReadonlyMap<string, string>;
+}
+
+/** All that the plane needs to know of a table; names are those of the kernel. */
+export interface KernelNftTable {
+  readonly chains: ReadonlyMap<string, KernelNftChain>;
+  readonly sets: ReadonlyMap<string, KernelNftSet>;
+  readonly maps: ReadonlyMap<string, KernelNftMap>;
+  /** Flowtable → devices. */
+  readonly flowtables: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+/** Everything that the nftables plane asks of the kernel. Failures are ToolError or NetlinkError. */
+export interface NftIo {
+  /**
+   * Carries out nft statements, one a line, all or none. After a rejection nobody may assume that nothing happened,
+   * unless the error {@link namesStatement}.
+   */
+  transaction(script: string): Promise<void>;
+  /** Rejects where {@link transaction} would, and changes nothing. */
+  check(script: string): Promise<void>;
+  /** The table, or null if there is none. Never looks at other tables. */
+  listTable(family: NftFamily, table: string): Promise<KernelNftTable | null>;
+  /** Names of all tables of a family. */
+  listTables(family: NftFamily): Promise<string[]>;
+  /** Names of the chains of a table; empty if there is no such table. */
+  listChains(family: NftFamily, table: string): Promise<string[]>;
+  /**
+   * A number that changes when anyone but this object changed any nftables state of the network namespace, and only
+   * then; null if that cannot be told cheaply.
+   */
+  generation(): Promise<number | null>;
+}
+
+/** Errors of the kernel that say that somebody else changed the ruleset meanwhile. */
+const CONFLICTS: ReadonlySet<string> = new Set(['ERESTART', 'EINTR', 'EAGAIN', 'EBUSY']);
+const CONFLICT_TEXT = /Interrupted system call|Resource temporarily unavailable|cache initialization failed/u;
+/** Errors of the machine, whatever the statement. */
+const MACHINE_TEXT =
+  /Cannot allocate memory|No buffer space|Operation not permitted|Permission denied|Message too long/u;
+const STATEMENT_LINE = /^\S+?:(\d+):\d+(?:-\d+)?: Error: /gmu;
+
+/** A clash with another writer: worth another try at once. */
+export function isConflict(error: unknown): boolean {
+  if (error instanceof NetlinkError) return CONFLICTS.has(error.code);
+  return error instanceof ToolError && CONFLICT_TEXT.test(error.failure.stderrHead);
+}
+
+/**
+ * The lines (from 1) of the script that a refused transaction names, each once and in order. Empty if the failure is
+ * not about statements (killed, no memory, not found); otherwise the kernel is as it was before.
+ */
+export function refusedLines(error: unknown): number[] {
+  if (!(error instanceof ToolError) || isConflict(error)) return [];
+  const { exitCode, stderrHead, inputLine } = error.failure;
+  if (exitCode !== 1 || MACHINE_TEXT.test(stderrHead)) return [];
+  const lines = new Set<number>();
+  for (const [, line] of stderrHead.matchAll(STATEMENT_LINE)) lines.add(Number(line));
+  if (lines.size === 0 && inputLine !== undefined) lines.add(inputLine);
+  return [...lines].sort((a, b) => a - b);
+}
+
+/** The first complaint of nft, without the place, for reasons and logs. */
+export function complaint(error: unknown): string {
+  if (!(error instanceof ToolError)) return error instanceof Error ? error.message : String(error);
+  const match = /Error: (.*)/u.exec(error.failure.stderrHead);
+  return match?.[1] ?? error.message;
+}

@@ -1,0 +1,241 @@
+// Turns wanted chains into the rules to write: prints them once per change, remembers what identifies them, and puts a
+// closed form in the place of a chain that cannot be programmed as asked.
+import { BugError, errorMessage } from '../../base/errors.js';
+import type { NftSets } from '../../ipsets/nft-sets.js';
+import type { Chain, Rule } from '../../model/chain.js';
+import type { TableName } from '../../model/family.js';
+import type { Features } from '../../model/features.js';
+import { closedChain } from '../desired-table.js';
+import type { BaseChain } from './base-chains.js';
+import { appendedChainName, type RenderedNftChain, renderChain } from './hash.js';
+import type { NftLayer } from './layer.js';
+import { layerName, nftSetName } from './render.js';
+
+/** A chain ready to be written. */
+export interface PrintedChain {
+  /** Name in the kernel. */
+  readonly fullName: string;
+  readonly layer: TableName;
+  /** Name without layer prefix. */
+  readonly name: string;
+  /** Identifies all rules of the chain in their order: what a listing is compared with. */
+  readonly key: string;
+  /** What follows `add rule <family> <table> <chain> `. */
+  readonly rules: readonly string[];
+  readonly base?: BaseChain;
+}
+
+/** A chain that stands closed, and why. */
+export interface ClosedChain {
+  readonly name: string;
+  readonly layer: TableName;
+  readonly reason: string;
+}
+
+/** Endpoint, policy, profile and group chains: closing one closes the endpoints that use it, and nothing else. */
+const CLOSED_BY_DROP = /^cali-(?:tw|fw|th|fh|thfw|fhfw|pi|po|pri|pro|gi|go|sm)-/u;
+/** Chains that only add something to what is decided elsewhere; none of them lets pass what policy drops when empty. */
+const CLOSED_BY_NOTHING = /^cali-(?:egress-dscp$|rpf-skip$|cidr-block$|arp-(?!dispatch))/u;
+const QUOTED = /"[^"\n]*"/gu;
+/** Outside of quotes any of these would end the statement or change its meaning. */
+const UNSAFE = /[;\n#$\\"]/u;
+
+/** The key of a chain from the hashes of its rules; a rule without hash counts as empty text. */
+export function chainKey(hashes: readonly string[]): string {
+  return `${hashes.length}:${hashes.join()}`;
+}
+
+/** The hash in a rule's comment, or empty text if it has none of ours. */
+export function hashOfComment(comment: string): string {
+  if (!comment.startsWith('cali:')) return '';
+  const end = comment.indexOf(';');
+  return comment.slice('cali:'.length, end < 0 ? undefined : end);
+}
+
+/** How a chain is closed, or undefined if it is one that everything depends on. */
+export function closedForm(layer: TableName, name: string): Chain | undefined {
+  if (layer === 'nat' || CLOSED_BY_NOTHING.test(name)) return { name, rules: [] };
+  return CLOSED_BY_DROP.test(name) ? closedChain(layer, name, 'closed') : undefined;
+}
+
+function usedSets(rules: readonly Rule[]): string[] {
+  const names = new Set<string>();
+  for (const rule of rules) {
+    for (const match of rule.match) if ('set' in match) names.add(nftSetName(match.set));
+  }
+  return [...names];
+}
+
+function statements(rendered: RenderedNftChain, chainName: string): string[] {
+  return rendered.texts.map((text, at) => {
+    if (UNSAFE.test(text.replace(QUOTED, ''))) {
+      throw new BugError(
+        `rule ${at + 1} of chain ${chainName} cannot be handed to nft safely: ${JSON.stringify(text)}`,
+      );
+    }
+    return `${text} comment "${rendered.comments[at] ?? ''}"`;
+  });
+}
+
+interface Remembered {
+  readonly layer: NftLayer;
+  readonly name: string;
+  readonly key: string;
+  /** Sets that the programmed form uses: they must not be deleted. */
+  readonly uses: readonly string[];
+  /** Sets that the wanted form uses: a change of their state changes the programmed form. */
+  readonly watches: readonly string[];
+}
+
+/** Prints chains and remembers their keys. One per table. */
+export class RenderedChains {
+  readonly #family: 4 | 6 | 'arp';
+  readonly #features: Features;
+  readonly #sets: NftSets;
+  readonly #remembered = new Map<string, Remembered>();
+  /** Set → kernel names of the chains whose wanted form uses it. */
+  readonly #watchers = new Map<string, Set<string>>();
+  /** Definitions that the kernel refused, by kernel name; another definition is tried again. */
+  readonly #refused = new Map<string, { readonly key: string; readonly reason: string }>();
+  readonly #closed = new Map<string, ClosedChain>();
+
+  constructor(options: { readonly family: 4 | 6 | 'arp'; readonly features: Features; readonly sets: NftSets }) {
+    this.#family = options.family;
+    this.#features = options.features;
+    this.#sets = options.sets;
+  }
+
+  /** The form to program. Throws for a chain that cannot be printed and must not be closed. */
+  print(layer: NftLayer, chain: Chain): PrintedChain {
+    const fullName = layerName(layer.table, chain.name);
+    const wanted = this.#tryPrint(layer.table, chain);
+    const watches = usedSets(chain.rules);
+    const reason = wanted instanceof Error ? errorMessage(wanted) : this.#reasonToClose(fullName, wanted.key, watches);
+    if (reason === undefined && !(wanted instanceof Error)) {
+      this.#closed.delete(fullName);
+      this.#remember(fullName, { layer, name: chain.name, key: wanted.key, uses: watches, watches });
+      return wanted;
+    }
+    const form = closedForm(layer.table, chain.name);
+    if (form === undefined) throw wanted instanceof Error ? wanted : new BugError(`chain ${fullName}: ${reason}`);
+    this.#closed.set(fullName, { name: chain.name, layer: layer.table, reason: reason ?? '' });
+    const printed = this.#print(layer.table, form);
+    this.#remember(fullName, { layer, name: chain.name, key: printed.key, uses: [], watches });
+    return printed;
+  }
+
+  /** A base chain with our hook rules. Hashed as IPv4 in both families (dataplane.md 3.12). */
+  printBase(base: BaseChain, layer: NftLayer): PrintedChain {
+    const context = {
+      family: this.#family === 'arp' ? this.#family : 4,
+      features: this.#features,
+      layer: base.layer,
+    } as const;
+    const inserted = renderChain(base.hookName, layer.desired.insertedRules(base.hookName), context);
+    const appended = renderChain(appendedChainName(base.hookName), layer.desired.appendedRules(base.hookName), context);
+    const key = chainKey([...inserted.hashes, ...appended.hashes]);
+    const rules = [...statements(inserted, base.name), ...statements(appended, base.name)];
+    const printed = { fullName: base.name, layer: base.layer, name: base.hookName, key, rules, base };
+    this.#remember(base.name, { layer, name: base.hookName, key, uses: [], watches: [] });
+    return printed;
+  }
+
+  /** The closed form of a chain that was printed, or undefined if it must not be closed. */
+  printClosed(printed: PrintedChain): PrintedChain | undefined {
+    const form = printed.base === undefined ? closedForm(printed.layer, printed.name) : undefined;
+    return form === undefined ? undefined : this.#print(printed.layer, form);
+  }
+
+  /** Key of the form that was printed last, if the chain is still wanted. */
+  key(fullName: string): string | undefined {
+    return this.#remembered.get(fullName)?.key;
+  }
+
+  /** The chain left the desired state. */
+  forget(fullName: string): void {
+    const old = this.#remembered.get(fullName);
+    if (old === undefined) return;
+    this.#remembered.delete(fullName);
+    this.#refused.delete(fullName);
+    this.#closed.delete(fullName);
+    this.#unwatch(fullName, old);
+    for (const set of old.uses) this.#sets.countUse(set, -1);
+  }
+
+  /** The kernel refused this definition: from now on it prints closed. */
+  refuse(printed: PrintedChain, reason: string): void {
+    this.#refused.set(printed.fullName, { key: printed.key, reason });
+    this.#makeDirty(printed.fullName);
+  }
+
+  /** Wants everything that the kernel refused once more. */
+  retryRefused(): void {
+    const names = [...this.#refused.keys()];
+    this.#refused.clear();
+    for (const name of names) this.#makeDirty(name);
+  }
+
+  /** Makes the chains dirty whose form depends on the state of these sets. */
+  setsChanged(nftNames: Iterable<string>): void {
+    for (const nftName of nftNames) {
+      for (const fullName of this.#watchers.get(nftName) ?? []) this.#makeDirty(fullName);
+    }
+  }
+
+  /** Every chain that is closed by the kernel's or a set's refusal, or because it cannot be printed. */
+  closed(): IterableIterator<ClosedChain> {
+    return this.#closed.values();
+  }
+
+  #makeDirty(fullName: string): void {
+    const remembered = this.#remembered.get(fullName);
+    remembered?.layer.desired.putBack({ chains: [remembered.name] });
+  }
+
+  #reasonToClose(fullName: string, key: string, sets: readonly string[]): string | undefined {
+    const refused = this.#refused.get(fullName);
+    if (refused?.key === key) return refused.reason;
+    this.#refused.delete(fullName);
+    for (const set of sets) {
+      const problem = this.#sets.problem(set);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+
+  #tryPrint(layer: TableName, chain: Chain): PrintedChain | Error {
+    try {
+      return this.#print(layer, chain);
+    } catch (error) {
+      return error instanceof Error ? error : new BugError(String(error));
+    }
+  }
+
+  #print(layer: TableName, chain: Chain): PrintedChain {
+    const rendered = renderChain(chain.name, chain.rules, { family: this.#family, features: this.#features, layer });
+    const fullName = layerName(layer, chain.name);
+    const rules = statements(rendered, fullName);
+    return { fullName, layer, name: chain.name, key: chainKey(rendered.hashes), rules };
+  }
+
+  #remember(fullName: string, next: Remembered): void {
+    const old = this.#remembered.get(fullName);
+    this.#remembered.set(fullName, next);
+    for (const set of next.uses) this.#sets.countUse(set, 1);
+    for (const set of old?.uses ?? []) this.#sets.countUse(set, -1);
+    if (old !== undefined) this.#unwatch(fullName, old);
+    for (const set of next.watches) {
+      const watchers = this.#watchers.get(set);
+      if (watchers === undefined) this.#watchers.set(set, new Set([fullName]));
+      else watchers.add(fullName);
+    }
+  }
+
+  #unwatch(fullName: string, old: Remembered): void {
+    for (const set of old.watches) {
+      const watchers = this.#watchers.get(set);
+      watchers?.delete(fullName);
+      if (watchers?.size === 0) this.#watchers.delete(set);
+    }
+  }
+}
