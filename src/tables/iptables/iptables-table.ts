@@ -252,7 +252,7 @@ export class IptablesTable implements RuleTable, Reconciler {
   ): Promise<boolean> {
     const line = error.failure.inputLine;
     const owner = line === undefined ? null : plan.script.ownerOfLine(line);
-    if (isFresh && blame.count(owner) >= BLAMES_TO_REFUSE && this.#giveUpOn(owner, error)) {
+    if (isFresh && blame.count(owner) >= BLAMES_TO_REFUSE && (await this.#giveUpOn(owner, plan, error))) {
       blame.nextAtOnce();
       return true;
     }
@@ -266,7 +266,6 @@ export class IptablesTable implements RuleTable, Reconciler {
       await sleep(this.#options.clock, delayMs);
       return false;
     }
-    if (await this.#refuseWhatProbesRefuse(plan, error)) return true;
     throw new ToolError(
       `Table ${this.table} of IPv${this.family} could not be written in ${attempt} attempts; nothing of the last one is in force. ` +
         `Look for another program that changes the table, and at the kernel log: ${error.message}`,
@@ -276,7 +275,7 @@ export class IptablesTable implements RuleTable, Reconciler {
   }
 
   /** Puts something that can be written in the place of what cannot. False if there is no such thing. */
-  #giveUpOn(owner: LineOwner | null, error: ToolError): boolean {
+  async #giveUpOn(owner: LineOwner | null, plan: TablePlan, error: ToolError): Promise<boolean> {
     switch (owner?.kind) {
       case 'chain':
         if (this.#desired.chain(owner.name)?.refused !== undefined) return false;
@@ -289,12 +288,14 @@ export class IptablesTable implements RuleTable, Reconciler {
         });
         this.#undeletable.add(owner.name);
         return true;
-      default:
+      case 'hook':
         return false;
+      case undefined:
+        return this.#refuseWhatProbesRefuse(plan, error);
     }
   }
 
-  /** The last resort for errors that name no rule. False if the rules by themselves are accepted. */
+  /** For errors that name no rule. False if the rules by themselves are accepted, or the tool does not get to them. */
   async #refuseWhatProbesRefuse(plan: TablePlan, error: ToolError): Promise<boolean> {
     const suspects: Chain[] = [];
     for (const name of plan.effects.keys()) {
@@ -318,16 +319,15 @@ export class IptablesTable implements RuleTable, Reconciler {
   }
 }
 
-/** Counts how often in a row the same object made a write fail. */
+/** Counts how often in a row the same object made a write fail; errors that name none count as one object. */
 class BlameCounter {
-  #key = '';
+  #key: string | null = null;
   #times = 0;
   #bonus = 0;
 
-  /** Number of failures in a row on this object, this one included; 0 if the error names none. */
+  /** Number of failures in a row on this object, this one included. */
   count(owner: LineOwner | null): number {
-    if (owner === null) return 0;
-    const key = `${owner.kind} ${owner.name}`;
+    const key = owner === null ? '' : `${owner.kind} ${owner.name}`;
     this.#times = key === this.#key ? this.#times + 1 : 1;
     this.#key = key;
     return this.#times + this.#bonus;
