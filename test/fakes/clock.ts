@@ -69,7 +69,8 @@ export class FakeClock implements Clock {
       next.callback();
       await flushMicrotasks();
     }
-    this.#nowMs = endMs;
+    // A callback may have moved time itself (`skip`): it never goes back.
+    this.#nowMs = Math.max(this.#nowMs, endMs);
     await flushMicrotasks();
   }
 

@@ -18,12 +18,15 @@ import {
 } from '../../../src/base/ip.js';
 
 const v4Text = fc.ipV4();
-const v6Text = fc.oneof(
-  fc.ipV6(),
-  fc.bigInt({ min: 0n, max: (1n << 128n) - 1n }).map(formatIpv6),
-  // Sparse groups make zero runs, which random addresses never have.
-  fc.array(fc.constantFrom('0', '0', '1', 'ffff', '0db8'), { minLength: 8, maxLength: 8 }).map((g) => g.join(':')),
-);
+const v6Text = fc
+  .oneof(
+    fc.ipV6(),
+    fc.bigInt({ min: 0n, max: (1n << 128n) - 1n }).map(formatIpv6),
+    // Sparse groups make zero runs, which random addresses never have.
+    fc.array(fc.constantFrom('0', '0', '1', 'ffff', '0db8'), { minLength: 8, maxLength: 8 }).map((g) => g.join(':')),
+  )
+  // ipaddr.js reads the deprecated `::10.0.0.1` as the mapped `::ffff:10.0.0.1`, which is another address.
+  .filter((text) => !/^::\d+\.\d/.test(text));
 
 function bytesOf(text: string): number[] {
   return ipaddr.parse(text).toByteArray();

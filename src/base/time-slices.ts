@@ -1,0 +1,33 @@
+// Long work cut into slices, so that heartbeats, sockets and health answers are served in between.
+import { sleep, type Clock } from './clock.js';
+
+/** Looking at the clock costs as much as the work on one element; this many elements go between two looks. */
+const ELEMENTS_PER_LOOK = 512;
+
+/** Hands the event loop back whenever the work has held it for `sliceMs`. */
+export class TimeSlices {
+  readonly #clock: Clock;
+  readonly #sliceMs: number;
+  #startMs: number;
+  #elements = 0;
+
+  constructor(clock: Clock, sliceMs: number) {
+    this.#clock = clock;
+    this.#sliceMs = sliceMs;
+    this.#startMs = clock.nowMs();
+  }
+
+  /** Call once for each element; when it answers true, await {@link pause} before the next. */
+  isDue(): boolean {
+    this.#elements++;
+    if (this.#elements < ELEMENTS_PER_LOOK) return false;
+    this.#elements = 0;
+    return this.#clock.nowMs() - this.#startMs >= this.#sliceMs;
+  }
+
+  /** Lets everything else run, then starts a new slice. */
+  async pause(): Promise<void> {
+    await sleep(this.#clock, 0);
+    this.#startMs = this.#clock.nowMs();
+  }
+}
