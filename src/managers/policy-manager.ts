@@ -6,7 +6,6 @@ import type { Logger } from '../base/logger.js';
 import type { Chain } from '../model/chain.js';
 import { isStagedPolicy, policyChainName, profileChainName } from '../model/names.js';
 import type { Policy, PolicyID, Profile } from '../protocol/gen/felix/felixbackend_pb.js';
-import type { TableName } from '../model/family.js';
 import type { ProtoRule, RuleRenderer } from '../rules/renderer.js';
 import { policyKey, type UnitKey } from './endpoint-keys.js';
 import type { DataplaneMessage, Manager } from './manager.js';
@@ -30,6 +29,8 @@ interface Programmed {
 
 const NOTHING: Programmed = { raw: [], mangle: [], filter: [] };
 const TABLES = ['raw', 'mangle', 'filter'] as const;
+/** The hint that has a policy's filter chains programmed without reference, in both back ends (differences.md row 11). */
+const NEEDED_EVERYWHERE = 'AssumeNeededOnEveryNode';
 const DIRECTIONS = ['ingress', 'egress'] as const;
 const NOT_ACTIVE = 'an endpoint refers to it, but it is not active';
 
@@ -164,8 +165,12 @@ export class PolicyManager implements Manager {
     const { renderer } = this.#options;
     if (body === null) return this.#closedPolicy(id, NOT_ACTIVE);
     const chains = renderer.policyChains(id, body);
-    const inTable = (name: TableName): readonly Chain[] => renderer.inTable(name, chains);
-    return { raw: inTable('raw'), mangle: inTable('mangle'), filter: inTable('filter') };
+    const isForced = body.perfHints.includes(NEEDED_EVERYWHERE);
+    return {
+      raw: renderer.inTable('raw', chains),
+      mangle: renderer.inTable('mangle', chains),
+      filter: isForced ? chains.map((chain) => ({ ...chain, forced: true })) : chains,
+    };
   }
 
   #closedPolicy(id: PolicyID, reason: string): Programmed {
