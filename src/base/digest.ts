@@ -17,3 +17,8 @@ export function sha224(...parts: readonly (string | Uint8Array)[]): Buffer {
   for (const part of parts) hash.update(part);
   return hash.digest();
 }
+
+/** Lower-case hex of SHA-512 of the UTF-8 text (names of bandwidth devices, 2.10). */
+export function sha512Hex(text: string): string {
+  return createHash('sha512').update(text, 'utf8').digest('hex');
+}

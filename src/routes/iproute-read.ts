@@ -198,8 +198,8 @@ export function readTbf(entries: readonly JsonObject[]): KernelTbf | null {
     rate: numberOf(options, 'rate'),
     bufferTicks: Number.parseInt(textOf(options, 'burst_raw') ?? '0', 16),
     limit: numberOf(options, 'limit'),
-    peakRate: numberOf(options, 'peakrate'),
-    minBurst: Number.parseInt(textOf(options, 'minburst') ?? '0', 10),
+    peakRate: null,
+    minBurst: Number.parseInt(textOf(options, 'mtu_raw') ?? '0', 16),
   };
 }
 

@@ -112,17 +112,20 @@ function newLinkText(link: NewLink): string {
   );
 }
 
+/** tc takes bytes and turns them into ticks; the ticks are what was decided (2.10), so go back from them. */
+function bytesFor(ticks: number, rate: number): number {
+  return Math.ceil((ticks / TICKS_PER_MICROSECOND) * (rate / 1_000_000));
+}
+
 function tbfText(tbf: KernelTbf): string {
-  // tc takes bytes and turns them into ticks; the ticks are what was decided (2.10), so go back from them.
-  const burst = Math.ceil((tbf.bufferTicks / TICKS_PER_MICROSECOND) * (tbf.rate / 1_000_000));
+  const peakRate = tbf.peakRate ?? 0;
+  const rateText = (rate: number): string => `${numberText(rate, 'Rate', Number.MAX_SAFE_INTEGER)}bps`;
   const peak =
-    tbf.peakRate === 0
+    peakRate === 0
       ? ''
-      : ` peakrate ${numberText(tbf.peakRate, 'Peak rate', Number.MAX_SAFE_INTEGER)}bps minburst ${numberText(tbf.minBurst, 'Minimum burst')}`;
-  return (
-    `tbf rate ${numberText(tbf.rate, 'Rate', Number.MAX_SAFE_INTEGER)}bps` +
-    ` burst ${numberText(burst, 'Burst')} limit ${numberText(tbf.limit, 'Limit')}${peak}`
-  );
+      : ` peakrate ${rateText(peakRate)} minburst ${numberText(bytesFor(tbf.minBurst, peakRate), 'Minimum burst')}`;
+  const burst = numberText(bytesFor(tbf.bufferTicks, tbf.rate), 'Burst');
+  return `tbf rate ${rateText(tbf.rate)} burst ${burst} limit ${numberText(tbf.limit, 'Limit')}${peak}`;
 }
 
 function addressOperationText(verb: 'add' | 'del', operation: Extract<KernelOperation, { address: unknown }>): string {
@@ -169,7 +172,7 @@ function trafficLine(operation: KernelOperation): BatchLine | null {
     case 'delete-ingress':
       return { tool: 'tc', text: `qdisc del ${dev} ingress` };
     case 'delete-filters':
-      return { tool: 'tc', text: `filter del ${dev} parent ffff:` };
+      return { tool: 'tc', text: `filter del ${dev} parent ffff: protocol all prio 1 u32` };
     case 'add-redirect':
       return {
         tool: 'tc',

@@ -100,9 +100,9 @@ export interface KernelTbf {
   readonly bufferTicks: number;
   /** Bytes. */
   readonly limit: number;
-  /** Bytes per second; 0 = none. */
-  readonly peakRate: number;
-  /** Bytes; 0 = none. */
+  /** Bytes per second; 0 = none. Null where the tool does not say (tc's JSON leaves it out). */
+  readonly peakRate: number | null;
+  /** Ticks at the peak rate; 0 = none. */
   readonly minBurst: number;
 }
 
