@@ -1,0 +1,153 @@
+// The facade through which rooms count: typed by the table of series, exposed as Prometheus text 0.0.4. Made by the
+// composition root; rooms are handed functions or this object.
+import { Counter, Gauge, Registry, Summary } from 'prom-client';
+import {
+  type CounterName,
+  type GaugeName,
+  type LabelsOf,
+  SERIES,
+  type SeriesDefinition,
+  type SeriesName,
+  type SummaryName,
+} from './series.js';
+
+/** Content type of the text. */
+export const EXPOSITION_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
+const QUANTILES = [0.5, 0.9, 0.99];
+/** Window of the quantiles, as of Go's client: ten minutes in five parts. */
+const WINDOW = { maxAgeSeconds: 600, ageBuckets: 5 };
+
+/** One series of a family with its value. */
+export interface Sample<Name extends SeriesName> {
+  readonly labels: LabelsOf<Name>;
+  readonly value: number;
+}
+
+/** Labels as the last argument: needed for families that have some, absent for the others. */
+type LabelArguments<Name extends SeriesName> = [keyof LabelsOf<Name>] extends [never] ? [] : [labels: LabelsOf<Name>];
+
+/** All series of the driver. */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #counters = new Map<string, Counter>();
+  readonly #gauges = new Map<string, Gauge>();
+  readonly #summaries = new Map<string, Summary>();
+  readonly #beforeScrape: (() => void)[] = [];
+
+  constructor() {
+    for (const [name, definition] of Object.entries<SeriesDefinition>(SERIES)) this.#register(name, definition);
+  }
+
+  /** Adds to a counter; `by` is at least 0. */
+  add<Name extends CounterName>(name: Name, by: number, ...labels: LabelArguments<Name>): void {
+    this.#counters.get(name)?.inc({ ...labels[0] }, by);
+  }
+
+  /** Sets a gauge. */
+  set<Name extends GaugeName>(name: Name, value: number, ...labels: LabelArguments<Name>): void {
+    this.#gauges.get(name)?.set({ ...labels[0] }, value);
+  }
+
+  /** Records one observation. */
+  observe<Name extends SummaryName>(name: Name, value: number, ...labels: LabelArguments<Name>): void {
+    this.#summaries.get(name)?.observe({ ...labels[0] }, value);
+  }
+
+  /** Replaces all series of a family by totals that are counted elsewhere; series that are not named go. */
+  replace<Name extends CounterName | GaugeName>(name: Name, samples: readonly Sample<Name>[]): void {
+    const gauge = this.#gauges.get(name);
+    const counter = this.#counters.get(name);
+    gauge?.reset();
+    counter?.reset();
+    for (const { labels, value } of samples) {
+      gauge?.set({ ...labels }, value);
+      counter?.inc({ ...labels }, value);
+    }
+  }
+
+  /** Calls `refresh` before each exposition, for values that are only worth reading then. */
+  beforeScrape(refresh: () => void): void {
+    this.#beforeScrape.push(refresh);
+  }
+
+  /** The exposition. Families with labels and no series are left out, as Go's client does. */
+  async text(): Promise<string> {
+    for (const refresh of this.#beforeScrape) refresh();
+    const text = await this.#registry.metrics();
+    return joinFamilies(splitFamilies(text).filter((family) => family.samples.length > 0));
+  }
+
+  #register(name: string, { type, help, labels }: SeriesDefinition): void {
+    const common = { name, help, labelNames: [...labels], registers: [this.#registry] };
+    switch (type) {
+      case 'counter':
+        this.#counters.set(name, new Counter(common));
+        return;
+      case 'gauge':
+        this.#gauges.set(name, new Gauge(common));
+        return;
+      case 'summary':
+        this.#summaries.set(name, new Summary({ ...common, percentiles: QUANTILES, ...WINDOW }));
+        return;
+    }
+  }
+}
+
+/** A family in exposition text: its comment lines and its sample lines. */
+interface Family {
+  readonly name: string;
+  readonly comments: string[];
+  readonly samples: string[];
+}
+
+/** Endings of sample names that are not part of the family's name, by family type. */
+const SUFFIXES: Readonly<Record<string, readonly string[]>> = {
+  summary: ['_sum', '_count'],
+  histogram: ['_sum', '_count', '_bucket'],
+};
+
+function splitFamilies(text: string): Family[] {
+  const families: Family[] = [];
+  const types = new Map<string, string>();
+  let current: Family | undefined;
+  const familyFor = (name: string): Family => {
+    if (current?.name !== name) {
+      current = { name, comments: [], samples: [] };
+      families.push(current);
+    }
+    return current;
+  };
+  for (const line of text.split('\n')) {
+    const comment = /^# (HELP|TYPE) (\S+)(?: (.*))?$/.exec(line);
+    if (comment !== null) {
+      const [, keyword, name = '', rest = ''] = comment;
+      if (keyword === 'TYPE') types.set(name, rest.trim());
+      familyFor(name).comments.push(line);
+      continue;
+    }
+    const sample = /^[a-zA-Z_:][a-zA-Z0-9_:]*/.exec(line)?.[0];
+    if (sample === undefined) continue;
+    const open = current?.name;
+    const isOfOpen =
+      open !== undefined &&
+      (sample === open || (SUFFIXES[types.get(open) ?? ''] ?? []).some((suffix) => sample === `${open}${suffix}`));
+    familyFor(isOfOpen ? open : sample).samples.push(line);
+  }
+  return families;
+}
+
+function joinFamilies(families: readonly Family[]): string {
+  return families.map((family) => `${[...family.comments, ...family.samples].join('\n')}\n`).join('');
+}
+
+/**
+ * One exposition of two: Felix's, less every family that ours has, then ours. With an external driver Felix exposes
+ * the dataplane's families too, standing at zero; a dashboard must not see both. An empty text of Felix (it could not
+ * be asked) gives ours.
+ */
+export function mergeExpositions(felix: string, ours: string): string {
+  const own = new Set(splitFamilies(ours).map((family) => family.name));
+  const kept = splitFamilies(felix).filter((family) => !own.has(family.name));
+  return `${joinFamilies(kept)}${ours}`;
+}
