@@ -7,6 +7,7 @@ import type { Features } from '../../model/features.js';
 import type { Match, PortRange } from '../../model/match.js';
 import { BugError } from '../../base/errors.js';
 import { safeComment } from '../comment.js';
+import { interfaceText } from './interface-text.js';
 
 /** What the text of a rule depends on besides the rule. `arp` is the table `arp calico-arp`. */
 export interface NftTextContext {
@@ -63,9 +64,9 @@ function renderMatch(match: Match, ctx: NftTextContext): string {
     case 'protocol':
       return `meta l4proto ${not(match)}${match.protocol}`;
     case 'in-interface':
-      return `iifname ${match.name}${match.wildcard === true ? '*' : ''}`;
+      return `iifname ${interfaceText(match.name, match.wildcard === true)}`;
     case 'out-interface':
-      return `oifname ${match.name}${match.wildcard === true ? '*' : ''}`;
+      return `oifname ${interfaceText(match.name, match.wildcard === true)}`;
     case 'source-net':
       return `${ip(ctx)} saddr ${not(match)}${match.net}`;
     case 'dest-net':
