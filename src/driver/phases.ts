@@ -18,6 +18,8 @@ export interface ApplyPhases {
   readonly links: readonly Reconciler[];
   readonly routes: readonly Reconciler[];
   readonly tables: readonly Reconciler[];
+  /** Leftovers of other back ends and older versions: only after everything of ours is in force, never a failure. */
+  readonly cleanups: readonly Reconciler[];
 }
 
 /** What an apply left behind. */
@@ -101,6 +103,9 @@ export async function applyOnce(phases: ApplyPhases, clock: Clock, log: Logger):
         if (result.rescheduleAfterMs !== undefined)
           outcome.reschedule(Math.min(result.rescheduleAfterMs, MAX_DELETION_DELAY_MS));
       }
+    });
+    await timed('cleanups', async () => {
+      for (const cleanup of phases.cleanups) await soft(cleanup);
     });
   } finally {
     // Never leave work of this apply running behind: the next one must not overlap it.

@@ -58,6 +58,7 @@ class Rig {
         links: [reconciler('links')],
         routes: [reconciler('routes')],
         tables: [tables],
+        cleanups: [reconciler('cleanup')],
       },
       refreshes: [{ name: 'refresh', intervalMs: refreshIntervalMs, queueResync: () => tables.queueResync() }],
       clock: this.clock,
@@ -114,6 +115,7 @@ describe('DataplaneLoop', () => {
       'routes',
       'tables',
       'deletions',
+      'cleanup',
     ]);
   });
 

@@ -1,0 +1,158 @@
+// Builds the rule tables and IP sets of the back end in use, for both families, and the ARP table that every mode has.
+import type { Clock } from '../base/clock.js';
+import type { Logger } from '../base/logger.js';
+import { IpSetCleanup } from '../ipsets/cleanup.js';
+import { IpSetPlane } from '../ipsets/ip-set-plane.js';
+import type { IpSetReconciler } from '../ipsets/ip-sets.js';
+import type { FamilyTables } from '../managers/static-rules.js';
+import type { DataplaneConfig } from '../model/config.js';
+import type { Family, TableName } from '../model/family.js';
+import type { Features } from '../model/features.js';
+import type { OperationObserver } from '../model/operation.js';
+import type { Reconciler } from '../model/reconciler.js';
+import { CommandIptablesIo } from '../tables/iptables/command-io.js';
+import { IptablesTable } from '../tables/iptables/iptables-table.js';
+import { NftablesPlane } from '../tables/nftables/plane.js';
+import { probeNft } from '../tables/nftables/version.js';
+import type { RuleTable } from '../tables/rule-table.js';
+import type { KernelAccess } from './kernel-access.js';
+
+const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
+/** Sets destroyed per apply: 40 ms each in the kernel (4.7). */
+const MAX_SET_DELETIONS = 1;
+
+/** Rules and sets of one family. */
+export interface FamilyBackend {
+  readonly tables: FamilyTables;
+  readonly ipSets: IpSetReconciler;
+}
+
+/** Everything that programs rules and sets. */
+export interface Backends {
+  readonly v4: FamilyBackend;
+  readonly v6: FamilyBackend | null;
+  readonly arpTable: RuleTable | null;
+  readonly reconcilers: readonly Reconciler[];
+  readonly ipSets: readonly IpSetReconciler[];
+  readonly cleanups: readonly Reconciler[];
+  /** nftables planes by family; empty in iptables mode. */
+  readonly planes: ReadonlyMap<Family, NftablesPlane>;
+}
+
+/** What back ends are built from. */
+export interface BackendOptions {
+  readonly config: DataplaneConfig;
+  readonly features: Features;
+  readonly access: KernelAccess;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onOperation: OperationObserver;
+}
+
+/** The ARP table needs nft in every mode; without it ARP suppression is left out, and said so. */
+async function createArpPlane(options: BackendOptions, refreshIntervalMs: number): Promise<NftablesPlane | null> {
+  const probe = await probeNft(options.access.broker);
+  if (probe.problem !== null) {
+    options.log.warn('The table arp calico-arp is left out: hosts may answer for pods', { reason: probe.problem });
+    return null;
+  }
+  return new NftablesPlane({
+    family: 'arp',
+    features: options.features,
+    refreshIntervalMs,
+    io: options.access.nft,
+    clock: options.clock,
+    log: options.log,
+    onOperation: options.onOperation,
+    required: false,
+  });
+}
+
+/** Tables and sets by iptables and ipset. */
+export async function createIptablesBackends(options: BackendOptions, variant: 'legacy' | 'nft'): Promise<Backends> {
+  const { config, features, access, clock, log, onOperation } = options;
+  const io = new CommandIptablesIo({
+    runner: access.broker,
+    backend: variant,
+    restoreSupportsLock: features.restoreSupportsLock,
+    lockProbeIntervalMs: config.iptablesLockProbeIntervalMs,
+  });
+  const reconcilers: Reconciler[] = [];
+  const create = (family: Family): FamilyBackend => {
+    const table = (name: TableName): IptablesTable => {
+      const made = new IptablesTable({
+        family,
+        table: name,
+        backend: variant,
+        insertMode: config.chainInsertMode,
+        refreshIntervalMs: config.refreshIntervalMs.iptables,
+        postWriteCheckIntervalMs: config.iptablesPostWriteCheckIntervalMs,
+        features,
+        io,
+        clock,
+        log,
+        onOperation,
+      });
+      reconcilers.push(made);
+      return made;
+    };
+    const tables = Object.fromEntries(TABLES.map((name) => [name, table(name)])) as unknown as FamilyTables;
+    const ipSets = new IpSetPlane({
+      family,
+      maxDeletionsPerApply: MAX_SET_DELETIONS,
+      io: access.ipSets,
+      clock,
+      log,
+      onOperation,
+    });
+    return { tables, ipSets };
+  };
+  const v4 = create(4);
+  const v6 = config.ipv6Support ? create(6) : null;
+  const arp = await createArpPlane(options, config.refreshIntervalMs.iptables);
+  if (arp !== null) reconcilers.push(arp);
+  return {
+    v4,
+    v6,
+    arpTable: arp?.layer('filter') ?? null,
+    reconcilers,
+    ipSets: v6 === null ? [v4.ipSets] : [v4.ipSets, v6.ipSets],
+    cleanups: [],
+    planes: new Map(),
+  };
+}
+
+/** Tables and sets by nftables; ipset's sets of an earlier mode are destroyed. */
+export async function createNftablesBackends(options: BackendOptions): Promise<Backends> {
+  const { config, features, access, clock, log, onOperation } = options;
+  const refreshIntervalMs = config.refreshIntervalMs.nftables;
+  const planes = new Map<Family, NftablesPlane>();
+  const create = (family: Family): FamilyBackend => {
+    const plane = new NftablesPlane({
+      family: family === 4 ? 'ip' : 'ip6',
+      features,
+      refreshIntervalMs,
+      io: access.nft,
+      clock,
+      log,
+      onOperation,
+      required: true,
+      listDevices: async () => (await access.routes.listLinks()).map((link) => link.name),
+    });
+    planes.set(family, plane);
+    const tables = Object.fromEntries(TABLES.map((name) => [name, plane.layer(name)])) as unknown as FamilyTables;
+    return { tables, ipSets: plane.sets };
+  };
+  const v4 = create(4);
+  const v6 = config.ipv6Support ? create(6) : null;
+  const arp = await createArpPlane(options, refreshIntervalMs);
+  return {
+    v4,
+    v6,
+    arpTable: arp?.layer('filter') ?? null,
+    reconcilers: [...planes.values(), ...(arp === null ? [] : [arp])],
+    ipSets: v6 === null ? [v4.ipSets] : [v4.ipSets, v6.ipSets],
+    cleanups: [new IpSetCleanup({ maxDeletionsPerApply: MAX_SET_DELETIONS, io: access.ipSets, log, onOperation })],
+    planes,
+  };
+}

@@ -1,0 +1,126 @@
+// The ways to the kernel, chosen once at start by what works: in-process netlink, tools kept open, or tools started for
+// each call. Behind the same seams, so that nothing above notices.
+import { errorMessage } from '../base/errors.js';
+import type { Logger } from '../base/logger.js';
+import type { Clock } from '../base/clock.js';
+import type { LinkEventSource } from '../interfaces/link-events.js';
+import { MonitorProcessSource } from '../interfaces/link-events.js';
+import { NetlinkEventSource } from '../interfaces/netlink-events.js';
+import { commandIpSetIo } from '../ipsets/command-io.js';
+import type { IpSetIo } from '../ipsets/kernel-set.js';
+import { netlinkIpSetIo } from '../ipsets/netlink-io.js';
+import { type Broker, startBroker } from '../kernel/broker.js';
+import { IpsetNetlink } from '../kernel/netlink/ipset.js';
+import { LibNftables } from '../kernel/netlink/libnftables.js';
+import { loadNativeLibrary, type NativeLibrary } from '../kernel/netlink/library.js';
+import { NfTablesNetlink } from '../kernel/netlink/nf-tables.js';
+import { NfTablesReader } from '../kernel/netlink/nf-tables-read.js';
+import { startProcessStream } from '../kernel/process-stream.js';
+import { CommandRouteKernel } from '../routes/command-kernel.js';
+import { NetlinkRouteKernel } from '../routes/netlink-kernel.js';
+import type { RouteKernel } from '../routes/route-kernel.js';
+import { CommandNftIo } from '../tables/nftables/command-io.js';
+import type { NftIo } from '../tables/nftables/io.js';
+import { NetlinkNftIo } from '../tables/nftables/netlink-io.js';
+import type { KernelDriver } from './options.js';
+
+/** What the dataplane reaches the kernel through. */
+export interface KernelAccess {
+  /** Which form serves which part, for the start-up line and `status`. */
+  readonly description: Readonly<Record<'routes' | 'links' | 'ipsets' | 'nftables' | 'iptables', string>>;
+  readonly broker: Broker;
+  readonly routes: RouteKernel;
+  readonly ipSets: IpSetIo;
+  readonly nft: NftIo;
+  /** A new source of link news; one for each dataplane, which stops it. */
+  openLinkEvents(): LinkEventSource;
+  close(): Promise<void>;
+}
+
+/** What the ways are opened with. */
+export interface KernelAccessOptions {
+  readonly driver: KernelDriver;
+  /** argv that starts the broker process. */
+  readonly brokerEntry: readonly string[];
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface NativeParts {
+  readonly library: NativeLibrary;
+  readonly ipset: IpsetNetlink;
+  readonly routes: (tools: RouteKernel) => NetlinkRouteKernel;
+}
+
+/**
+ * Opens the ways. `auto` takes netlink part by part where it works; `native` insists on it, `spawn` does without.
+ * @throws Error when `native` is asked for and does not work.
+ */
+export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
+  const { driver, clock, log } = options;
+  const broker = startBroker({ entry: options.brokerEntry, log });
+  const tools = new CommandRouteKernel({ runner: broker, logger: log });
+  const commandNft = new CommandNftIo({ runner: broker });
+  const native = driver === 'spawn' || driver === 'coprocess' ? null : openNative(driver === 'native', log);
+  const nft = native === null ? null : openNativeNft(native.library, commandNft, driver === 'native', log);
+  const routes = native?.routes(tools) ?? null;
+  return {
+    description: {
+      routes: routes === null ? 'spawn' : 'netlink',
+      links: native === null ? 'ip monitor' : 'netlink',
+      ipsets: native === null ? 'spawn' : 'netlink',
+      nftables: nft === null ? 'spawn' : 'netlink and libnftables',
+      iptables: 'spawn',
+    },
+    broker,
+    routes: routes ?? tools,
+    ipSets: native === null ? commandIpSetIo(broker) : netlinkIpSetIo(native.ipset),
+    nft: nft?.io ?? commandNft,
+    openLinkEvents: () =>
+      native === null
+        ? new MonitorProcessSource({ startStream: startProcessStream, clock, logger: log })
+        : new NetlinkEventSource(native.library),
+    close: async () => {
+      routes?.close();
+      native?.ipset.close();
+      await nft?.close();
+      await broker.close();
+    },
+  };
+}
+
+function openNative(required: boolean, log: Logger): NativeParts | null {
+  const { library, reason } = loadNativeLibrary();
+  if (library === null) return giveUp(required, reason, log);
+  try {
+    return { library, ipset: new IpsetNetlink(library), routes: (tools) => new NetlinkRouteKernel(library, tools) };
+  } catch (error) {
+    return giveUp(required, errorMessage(error), log);
+  }
+}
+
+function openNativeNft(
+  library: NativeLibrary,
+  fallback: NftIo,
+  required: boolean,
+  log: Logger,
+): { readonly io: NftIo; close(): Promise<void> } | null {
+  const opened = LibNftables.open();
+  if (opened.library === null) return giveUp(required, opened.reason, log);
+  const netlink = new NfTablesNetlink(library);
+  const reader = new NfTablesReader(library);
+  return {
+    io: new NetlinkNftIo({ library: opened.library, netlink, reader, fallback }),
+    close: async () => {
+      await opened.library.close();
+      netlink.close();
+      reader.close();
+    },
+  };
+}
+
+function giveUp(required: boolean, reason: string, log: Logger): null {
+  if (required) throw new Error(`DATAPLANE_KERNEL_DRIVER=native cannot be had: ${reason}`);
+  log.info('Working without native kernel access, slower but complete', { reason });
+  return null;
+}
