@@ -119,6 +119,7 @@ export class FakeIptablesKernel implements IptablesIo {
         } else if (table === null) {
           throw new Refused(`Error occurred at line: ${number}`, 2);
         } else if (line === 'COMMIT') {
+          checkTargets(draft, added, number);
           this.#checkByKernel(table, added, number);
           this.#tables.set(`${table}/${family}`, draft);
           table = null;
@@ -187,7 +188,8 @@ export class FakeIptablesKernel implements IptablesIo {
 
   #checkByTool(table: TableName, chains: Chains, rule: string, parseError: (text: string) => Refused): void {
     const target = / (?:-j|-g) (\S+)/.exec(` ${rule}`)?.[1];
-    if (target !== undefined && !chains.has(target) && !VERDICTS.has(target)) {
+    // iptables-nft looks for the chains that rules jump to when it commits.
+    if (target !== undefined && !chains.has(target) && !VERDICTS.has(target) && this.backend === 'legacy') {
       throw parseError(`Couldn't load target \`${target}':No such file or directory\n`);
     }
     if (table === 'nat' && target === 'DROP') {
@@ -212,6 +214,14 @@ export class FakeIptablesKernel implements IptablesIo {
   #error(program: string, fault: Fault, script: string | undefined): ToolError {
     const result = { ...fault, signal: null, stdout: '', timedOut: false, durationMs: 1 };
     return toolError([`iptables-${this.backend}-${program}`], result, script);
+  }
+}
+
+function checkTargets(chains: Chains, added: readonly { rule: string }[], commit: number): void {
+  for (const { rule } of added) {
+    const target = targetOf(rule);
+    if (target === undefined || VERDICTS.has(target) || chains.has(target)) continue;
+    throw new Refused(`Chain '${target}' does not exist\nError occurred at line: ${commit}`, 2);
   }
 }
 

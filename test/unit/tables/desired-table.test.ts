@@ -79,16 +79,14 @@ describe('DesiredTable references', () => {
     // Targets only to later names: no cycles, as in every real rule set.
     const targets = (index: number) => fc.subarray(names.slice(index + 1));
     const change = fc.oneof(
-      fc
-        .integer({ min: 0, max: 4 })
-        .chain((index) =>
-          fc.record({
-            kind: fc.constant('set' as const),
-            index: fc.constant(index),
-            targets: targets(index),
-            forced: fc.boolean(),
-          }),
-        ),
+      fc.integer({ min: 0, max: 4 }).chain((index) =>
+        fc.record({
+          kind: fc.constant('set' as const),
+          index: fc.constant(index),
+          targets: targets(index),
+          forced: fc.boolean(),
+        }),
+      ),
       fc.record({ kind: fc.constant('delete' as const), index: fc.integer({ min: 0, max: 4 }) }),
       fc.record({ kind: fc.constant('hook' as const), targets: fc.subarray(names) }),
       fc.record({ kind: fc.constant('map' as const), targets: fc.subarray(names) }),
