@@ -65,8 +65,12 @@ export class ConntrackOwners {
     this.#toClean.add(address);
   }
 
-  /** Starts the removals that were asked for and takes the wanted owners as settled. */
-  startCleaning(): void {
+  /**
+   * Starts the removals that were asked for and takes the wanted owners as settled, but for destinations whose old
+   * route is still in the kernel.
+   */
+  startCleaning(stuck: ReadonlySet<string>): void {
+    const stuckAddresses = new Set([...stuck].map((dst) => singleAddress(dst, this.#family)));
     for (const address of this.#toClean) {
       const done = this.#cleaner.clean(this.#family, address).then(() => {
         if (this.#pending.get(address) === done) this.#pending.delete(address);
@@ -75,11 +79,12 @@ export class ConntrackOwners {
     }
     this.#toClean.clear();
     for (const address of this.#changed) {
+      if (stuckAddresses.has(address)) continue;
+      this.#changed.delete(address);
       const wanted = this.#wanted.get(address);
       if (wanted === undefined) this.#settled.delete(address);
       else this.#settled.set(address, wanted);
     }
-    this.#changed.clear();
   }
 
   /** The removal that a route to `dst` has to wait for, or null. */

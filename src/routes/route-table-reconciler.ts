@@ -227,7 +227,7 @@ export class RouteTableReconciler implements RouteTable, Reconciler {
     const plan = this.plan();
     this.#state.settle(plan.settled);
     const deleted = await this.#delete([...plan.deletes, ...plan.earlyDeletes]);
-    this.#owners?.startCleaning();
+    this.#owners?.startCleaning(deleted.stuck);
     // A move whose old route could not be deleted must not be written over: its flows would stay.
     const writable = plan.writes.filter((route) => !deleted.stuck.has(route.dst));
     const isWaiting = (route: FibRoute): boolean => (this.#owners?.pendingFor(route.dst) ?? null) !== null;

@@ -131,6 +131,10 @@ export class RouteTableState {
         // Missing routes that nobody wants any more are found out by their own deletion.
         if (this.#wanted.get(key)?.interfaceName !== name) continue;
         this.#known.delete(key);
+        // It went with an earlier interface of this name: what it carried belongs to another pod.
+        if (known.ifindex !== this.#interfaces.get(name)?.ifindex) {
+          this.#options.owners?.onRouteDeleted(known.dst, known.ifindex);
+        }
         this.#touch(key);
       }
     }
