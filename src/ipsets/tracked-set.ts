@@ -164,6 +164,10 @@ export class TrackedSet {
 
   async #replace(members: Iterable<string>, slices: TimeSlices): Promise<void> {
     this.#badMembers.clear();
+    if (this.members.wantedCount === 0) {
+      await this.#change('add', members, slices);
+      return;
+    }
     const next = new Set<string>();
     for (const text of members) {
       if (slices.isDue()) await slices.pause();
