@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Broker } from '../../src/kernel/broker.js';
 import { startTestBroker } from '../fakes/broker.js';
 import { createNamespace, type Namespace } from './support/namespace.js';
-import { NamespaceRunner } from './support/namespace-runner.js';
+import { FaultyRunner } from './support/faulty-runner.js';
 
 let namespace: Namespace;
 let broker: Broker;
@@ -20,7 +20,7 @@ afterEach(async () => {
 
 describe('broker in a namespace', () => {
   test('runs the real tools side by side', async () => {
-    const runner = new NamespaceRunner(namespace, broker);
+    const runner = new FaultyRunner(namespace, broker);
     const rules = '*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i lo -j ACCEPT\nCOMMIT\n';
     const results = await Promise.all([
       runner.run({ argv: ['iptables-legacy-restore', '--noflush'], stdin: rules }),
@@ -35,7 +35,7 @@ describe('broker in a namespace', () => {
   });
 
   test('a broker that dies under a big restore leaves a whole table or none', async () => {
-    const runner = new NamespaceRunner(namespace, broker);
+    const runner = new FaultyRunner(namespace, broker);
     const pid = Number((await broker.run({ argv: ['sh', '-c', 'echo $PPID'] })).stdout);
     const lines = Array.from({ length: 5_000 }, (_, index) => `-A big -s 10.0.${index >> 8}.${index & 255} -j ACCEPT`);
     const restore = runner.run({
@@ -52,7 +52,7 @@ describe('broker in a namespace', () => {
   });
 
   test('an iptables-restore that is killed by its timeout before COMMIT changes nothing and frees the lock', async () => {
-    const runner = new NamespaceRunner(namespace, broker);
+    const runner = new FaultyRunner(namespace, broker);
     const script = '(echo "*filter"; echo ":held - [0:0]"; sleep 100) | iptables-legacy-restore --noflush';
     const result = await runner.run({ argv: ['sh', '-c', script], timeoutMs: 500 });
     expect(result).toMatchObject({ timedOut: true, signal: 'SIGKILL' });

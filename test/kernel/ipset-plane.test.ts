@@ -9,17 +9,17 @@ import type { Family } from '../../src/model/family.js';
 import type { IpSetSpec, IpSetType } from '../../src/model/ip-set.js';
 import type { Operation } from '../../src/model/operation.js';
 import { createNamespace, type Namespace } from './support/namespace.js';
-import { NamespaceRunner } from './support/namespace-runner.js';
+import { FaultyRunner } from './support/faulty-runner.js';
 
 const MAX_SIZE = 1_048_576;
 
 let namespace: Namespace;
-let runner: NamespaceRunner;
+let runner: FaultyRunner;
 let operations: Operation[];
 
 beforeEach(async () => {
   namespace = await createNamespace('ipset');
-  runner = new NamespaceRunner(namespace);
+  runner = new FaultyRunner(namespace);
   operations = [];
 });
 
