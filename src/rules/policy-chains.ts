@@ -180,7 +180,7 @@ function logLimit(ctx: RenderContext): Match[] {
 
 function logPrefix(ctx: RenderContext, owner: Owner): string {
   const template = ctx.config.logPrefix === '' ? 'calico-packet' : ctx.config.logPrefix;
-  return template.replace(/%[tknp]/g, (specifier) => {
+  const text = template.replace(/%[tknp]/g, (specifier) => {
     switch (specifier) {
       case '%t':
         return owner.tier;
@@ -192,4 +192,6 @@ function logPrefix(ctx: RenderContext, owner: Owner): string {
         return owner.namespace === '' ? owner.name : `${owner.namespace}/${owner.name}`;
     }
   });
+  // A quote or line break would end the string that the printers put it in.
+  return text.replace(/["\p{Cc}]/gu, '_');
 }

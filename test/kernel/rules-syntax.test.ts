@@ -126,6 +126,7 @@ const FILTER_ACTIONS: readonly Action[] = [
   { kind: 'set-masked-mark', value: 0, mask: 0x180000 },
   { kind: 'set-masked-mark', value: 0x80000, mask: 0x180000 },
   { kind: 'log', prefix: 'calico-packet np/default/a-policy-with-a-long-name' },
+  { kind: 'log', prefix: 'x'.repeat(1000) },
   { kind: 'nflog', group: 1, prefix: 'API0|knp/default/a' },
   { kind: 'limit-packet-rate', perSecond: 10_000, burst: 10_000, mark: 0x80000 },
   { kind: 'limit-connections', max: 4_294_967_295 },
@@ -137,7 +138,11 @@ describe.each([...MODES])('samples in mode %s', (mode) => {
 
     it('every match and comment form', async () => {
       const rules = sampleMatches(family).map(
-        (match): Rule => ({ match, action: { kind: 'set-mark', mask: 0x10000 }, comments: ["it's", 'a "té🙂st"\n'] }),
+        (match): Rule => ({
+          match,
+          action: { kind: 'set-mark', mask: 0x10000 },
+          comments: ["it's", 'a "té🙂st"\n', 'x'.repeat(300)],
+        }),
       );
       const outRule: Rule = { match: [{ kind: 'out-interface', name: 'cali', wildcard: true }] };
       await load(mode, family, new Map([['filter', contentOf('FORWARD', [...rules, outRule, { match: [] }])]]));

@@ -19,6 +19,9 @@ export interface NftTextContext {
 /** NFTNL_UDATA_COMMENT_MAXLEN: longest comment of a rule. */
 const MAX_COMMENT_LENGTH = 128;
 
+/** NF_LOG_PREFIXLEN less the zero and the `: ` that follows. Longer ones are refused, and far longer ones crash nft 1.0.6. */
+const MAX_LOG_PREFIX_LENGTH = 128 - 1 - 2;
+
 /** Bytes of a packet that a log statement copies. */
 const SNAPLEN = 80;
 
@@ -132,7 +135,7 @@ function renderAction(action: Action, ctx: NftTextContext): string {
     case 'set-masked-mark':
       return `meta mark set mark & ${hex(~action.mask >>> 0)} ^ ${hex(action.value)}`;
     case 'log':
-      return `log prefix "${action.prefix}: " level info`;
+      return `log prefix "${logPrefix(action.prefix)}: " level info`;
     case 'nflog':
       return `log prefix "${action.prefix}" snaplen ${SNAPLEN} group ${action.group}`;
     case 'dnat':
@@ -150,6 +153,13 @@ function renderAction(action: Action, ctx: NftTextContext): string {
     case 'flow-offload':
       return `flow offload @${action.flowtable}`;
   }
+}
+
+function logPrefix(prefix: string): string {
+  if (Buffer.byteLength(prefix) <= MAX_LOG_PREFIX_LENGTH) return prefix;
+  let text = prefix.slice(0, MAX_LOG_PREFIX_LENGTH);
+  while (Buffer.byteLength(text) > MAX_LOG_PREFIX_LENGTH) text = text.slice(0, -1);
+  return text;
 }
 
 function not(match: { readonly negated?: boolean }): string {

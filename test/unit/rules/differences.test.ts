@@ -260,6 +260,12 @@ describe('what cannot be rendered', () => {
     expect(from?.refused).toBeUndefined();
   });
 
+  it('a quote or line break in the log prefix is replaced', () => {
+    const overrides = { logPrefix: 'a"b\n%p' };
+    const [ingress] = renderer('iptables', overrides).policyChains(POLICY_ID, inbound({ action: 'log' }));
+    expect(ingress?.rules[0]?.action).toEqual({ kind: 'log', prefix: 'a_b_p' });
+  });
+
   it('a rule of the other family is skipped before it is judged', () => {
     const [ingress] = renderer('iptables').policyChains(POLICY_ID, inbound({ action: 'explode', ipVersion: 6 }));
     expect(ingress?.refused).toBeUndefined();

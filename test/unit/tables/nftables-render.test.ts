@@ -23,6 +23,15 @@ describe('renderRuleText', () => {
     );
   });
 
+  it.each([
+    ['x'.repeat(125), 'x'.repeat(125)],
+    ['x'.repeat(126), 'x'.repeat(125)],
+    ['é'.repeat(100), 'é'.repeat(62)],
+  ])('cuts a log prefix so that prefix and colon have 127 bytes', (prefix, text) => {
+    const rule = { match: [], action: { kind: 'log', prefix } } as const;
+    expect(renderRuleText(rule, ctx)).toBe(`counter log prefix "${text}: " level info`);
+  });
+
   it('brackets an IPv6 address with port', () => {
     const action = { kind: 'dnat', address: 'fd00::1', port: 80 } as const;
     expect(renderRuleText({ match: [], action }, { ...ctx, family: 6 })).toBe('counter dnat to [fd00::1]:80');
