@@ -9,9 +9,6 @@ const LATENCY_SECONDS = 0.025;
 const MAX_U32 = 0xffffffff;
 const ETHERNET_HEADER_BYTES = 14;
 
-/** Ticks that rounding between tc's bytes and the kernel's ticks may cost: one microsecond, or a millionth. */
-const TICK_TOLERANCE = 2 * TICKS_PER_MICROSECOND;
-
 function capped(value: number): number {
   return Math.min(MAX_U32, Math.floor(value));
 }
@@ -40,8 +37,10 @@ export function tokenBucketFor(limit: BandwidthLimit, mtu: number): TokenBucket 
   return { rate, bufferTicks, limit: maxBytes, peakRate, minBurst: ticksFor(minBurstBytes, peakRate) };
 }
 
-function closeTo(a: number, b: number): boolean {
-  return Math.abs(a - b) <= Math.max(TICK_TOLERANCE, Math.max(a, b) / 1_000_000);
+/** Rounding between the tools' bytes and the kernel's ticks costs up to one byte, or two microseconds. */
+function closeTo(a: number, b: number, rate: number): boolean {
+  const ticksPerByte = rate > 0 ? (1_000_000 / rate) * TICKS_PER_MICROSECOND : 0;
+  return Math.abs(a - b) <= Math.max(2 * TICKS_PER_MICROSECOND, ticksPerByte);
 }
 
 /** Whether two filters are the same, but for what is lost between bytes and ticks. */
@@ -52,8 +51,8 @@ export function sameTokenBucket(a: TokenBucket | null, b: TokenBucket | null): b
     a.rate === b.rate &&
     a.limit === b.limit &&
     samePeak &&
-    closeTo(a.bufferTicks, b.bufferTicks) &&
-    closeTo(a.minBurst, b.minBurst)
+    closeTo(a.bufferTicks, b.bufferTicks, a.rate) &&
+    closeTo(a.minBurst, b.minBurst, a.peakRate ?? b.peakRate ?? 0)
   );
 }
 

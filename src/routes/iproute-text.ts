@@ -114,7 +114,11 @@ function newLinkText(link: NewLink): string {
 
 /** tc takes bytes and turns them into ticks; the ticks are what was decided (2.10), so go back from them. */
 function bytesFor(ticks: number, rate: number): number {
-  return Math.ceil((ticks / TICKS_PER_MICROSECOND) * (rate / 1_000_000));
+  const bytes = (ticks / TICKS_PER_MICROSECOND) * (rate / 1_000_000);
+  const up = Math.ceil(bytes);
+  // Past 32 bits tc would wrap round to a tiny bucket, which lets nothing through.
+  const overflows = (up * 1_000_000 * TICKS_PER_MICROSECOND) / rate > 0xffffffff;
+  return overflows ? Math.floor(bytes) : up;
 }
 
 function tbfText(tbf: KernelTbf): string {
