@@ -136,6 +136,9 @@ function runLine(
     case 'swap':
       ipset.swap(name, argument);
       return;
+    case 'flush':
+      ipset.flush(name);
+      return;
     case 'destroy':
       ipset.destroy(name);
       shapes.delete(name);

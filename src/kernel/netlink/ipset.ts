@@ -15,7 +15,7 @@ import {
 import { type Acknowledgement, NETLINK, netlinkError, NetlinkSocket } from './socket.js';
 
 const SUBSYSTEM = 6 << 8;
-const COMMAND = { create: 2, destroy: 3, swap: 6, list: 7, add: 9, delete: 10, type: 13 } as const;
+const COMMAND = { create: 2, destroy: 3, flush: 4, swap: 6, list: 7, add: 9, delete: 10, type: 13 } as const;
 const PROTOCOL_VERSION = 6;
 
 const ATTRIBUTE = {
@@ -210,6 +210,13 @@ export class IpsetNetlink {
     const writer = this.#begin(COMMAND.destroy, FLAG.ack, 4);
     writer.attributeString(ATTRIBUTE.setName, name).end();
     this.#check(`ipset destroy ${name}`, writer);
+  }
+
+  /** Takes all members out of a set. */
+  flush(name: string): void {
+    const writer = this.#begin(COMMAND.flush, FLAG.ack, 4);
+    writer.attributeString(ATTRIBUTE.setName, name).end();
+    this.#check(`ipset flush ${name}`, writer);
   }
 
   close(): void {
