@@ -36,6 +36,10 @@ export interface ClosedChain {
 const CLOSED_BY_DROP = /^cali-(?:tw|fw|th|fh|thfw|fhfw|pi|po|pri|pro|gi|go|sm)-/u;
 /** Chains that only add something to what is decided elsewhere; none of them lets pass what policy drops when empty. */
 const CLOSED_BY_NOTHING = /^cali-(?:egress-dscp$|rpf-skip$|cidr-block$|arp-(?!dispatch))/u;
+/** What nft takes for the name of an object; it has no way to quote one. */
+const NAME = /^[A-Za-z][A-Za-z0-9/_.-]*$/u;
+/** Interface names that can stand unquoted in a rule, as Felix has them there. */
+const INTERFACE = /^[A-Za-z0-9/_.-]+$/u;
 const QUOTED = /"[^"\n]*"/gu;
 /** Outside of quotes any of these would end the statement or change its meaning. */
 const UNSAFE = /[;\n#$\\"]/u;
@@ -58,6 +62,19 @@ export function closedForm(layer: TableName, name: string): Chain | undefined {
   return CLOSED_BY_DROP.test(name) ? closedChain(layer, name, 'closed') : undefined;
 }
 
+/** Whether nft can name the chain. */
+export function isPrintableName(fullName: string): boolean {
+  return NAME.test(fullName);
+}
+
+/** Whether the names in a rule can be handed to nft as they are. */
+function hasPrintableNames({ match, action }: Rule): boolean {
+  if ((action?.kind === 'jump' || action?.kind === 'goto') && !NAME.test(action.chain)) return false;
+  return match.every((part) => {
+    return (part.kind !== 'in-interface' && part.kind !== 'out-interface') || INTERFACE.test(part.name);
+  });
+}
+
 function usedSets(rules: readonly Rule[]): string[] {
   const names = new Set<string>();
   for (const rule of rules) {
@@ -66,9 +83,10 @@ function usedSets(rules: readonly Rule[]): string[] {
   return [...names];
 }
 
-function statements(rendered: RenderedNftChain, chainName: string): string[] {
+function statements(rendered: RenderedNftChain, rules: readonly Rule[], chainName: string): string[] {
   return rendered.texts.map((text, at) => {
-    if (UNSAFE.test(text.replace(QUOTED, ''))) {
+    const rule = rules[at];
+    if (UNSAFE.test(text.replace(QUOTED, '')) || rule === undefined || !hasPrintableNames(rule)) {
       throw new BugError(
         `rule ${at + 1} of chain ${chainName} cannot be handed to nft safely: ${JSON.stringify(text)}`,
       );
@@ -131,10 +149,15 @@ export class RenderedChains {
       features: this.#features,
       layer: base.layer,
     } as const;
-    const inserted = renderChain(base.hookName, layer.desired.insertedRules(base.hookName), context);
-    const appended = renderChain(appendedChainName(base.hookName), layer.desired.appendedRules(base.hookName), context);
+    const insertedRules = layer.desired.insertedRules(base.hookName);
+    const appendedRules = layer.desired.appendedRules(base.hookName);
+    const inserted = renderChain(base.hookName, insertedRules, context);
+    const appended = renderChain(appendedChainName(base.hookName), appendedRules, context);
     const key = chainKey([...inserted.hashes, ...appended.hashes]);
-    const rules = [...statements(inserted, base.name), ...statements(appended, base.name)];
+    const rules = [
+      ...statements(inserted, insertedRules, base.name),
+      ...statements(appended, appendedRules, base.name),
+    ];
     const printed = { fullName: base.name, layer: base.layer, name: base.hookName, key, rules, base };
     this.#remember(base.name, { layer, name: base.hookName, key, uses: [], watches: [] });
     return printed;
@@ -214,7 +237,7 @@ export class RenderedChains {
   #print(layer: TableName, chain: Chain): PrintedChain {
     const rendered = renderChain(chain.name, chain.rules, { family: this.#family, features: this.#features, layer });
     const fullName = layerName(layer, chain.name);
-    const rules = statements(rendered, fullName);
+    const rules = statements(rendered, chain.rules, fullName);
     return { fullName, layer, name: chain.name, key: chainKey(rendered.hashes), rules };
   }
 

@@ -12,7 +12,7 @@ import { FLOWTABLE_NAME, type FlowtableChange, flowtableWrites, planFlowtable } 
 import type { KernelNftTable, NftFamily } from './io.js';
 import { LAYERS, NftLayer } from './layer.js';
 import { layerName } from './render.js';
-import { chainKey, hashOfComment, type PrintedChain, RenderedChains } from './rendered-chains.js';
+import { chainKey, hashOfComment, isPrintableName, type PrintedChain, RenderedChains } from './rendered-chains.js';
 import type { ChainWrite, TableChanges } from './script.js';
 import { diffMap, type MapChange, mapChanges } from './verdict-maps.js';
 
@@ -43,7 +43,10 @@ export class TableState {
   /** How the next transaction has to begin. */
   #start: TableChanges['start'] = 'create';
   #flowtableWanted: ReadonlySet<string> | null = null;
-  readonly #unprintable = new Map<string, readonly string[]>();
+  /** Map → interfaces that nft has no text for. */
+  readonly #unprintableKeys = new Map<string, readonly string[]>();
+  /** Names of wanted chains that nft has no text for. Nothing refers to them: see {@link diffMap}. */
+  readonly #unprintableChains = new Set<string>();
 
   constructor(options: {
     readonly family: NftFamily;
@@ -185,7 +188,10 @@ export class TableState {
         refusals.push({ family, kind: 'chain', object: name, reason });
       }
     }
-    for (const [map, names] of this.#unprintable) {
+    for (const object of this.#unprintableChains) {
+      refusals.push({ family, kind: 'chain', object, reason: 'nft has no text for a chain of this name' });
+    }
+    for (const [map, names] of this.#unprintableKeys) {
       refusals.push({
         family,
         kind: 'map',
@@ -211,6 +217,11 @@ export class TableState {
   #planChain(layer: NftLayer, name: string, chains: ChainWrite[], deletedChains: string[]): void {
     const fullName = layerName(layer.table, name);
     const chain = layer.desired.chain(name);
+    if (!isPrintableName(fullName)) {
+      if (chain === undefined) this.#unprintableChains.delete(name);
+      else this.#unprintableChains.add(name);
+      return;
+    }
     if (chain !== undefined) {
       // A foreign chain of this name was known as a stray until a manager wanted it.
       this.#strayChains.delete(fullName);
@@ -229,14 +240,14 @@ export class TableState {
   #planMap(layer: NftLayer, name: string, maps: MapChange[], deletedMaps: string[]): void {
     const fullName = layerName(layer.table, name);
     const map = layer.desired.verdictMap(name);
-    this.#unprintable.delete(name);
+    this.#unprintableKeys.delete(name);
     if (map !== undefined) this.#strayMaps.delete(fullName);
     if (map === undefined) {
       if (this.#knownMaps.has(fullName) && !this.#strayMaps.has(fullName)) deletedMaps.push(fullName);
       return;
     }
     const change = diffMap(layer.table, map, this.#knownMaps.get(fullName));
-    if (change.unprintable.length > 0) this.#unprintable.set(name, change.unprintable);
+    if (change.unprintable.length > 0) this.#unprintableKeys.set(name, change.unprintable);
     if (mapChanges(change)) maps.push(change);
   }
 

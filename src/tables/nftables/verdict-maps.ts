@@ -2,6 +2,7 @@
 import type { VerdictMap } from '../../model/chain.js';
 import type { TableName } from '../../model/family.js';
 import { layerName } from './render.js';
+import { isPrintableName } from './rendered-chains.js';
 
 /** What the next transaction does to one map. */
 export interface MapChange {
@@ -25,7 +26,8 @@ export function diffMap(layer: TableName, map: VerdictMap, known: ReadonlyMap<st
   const elements = new Map<string, string>();
   const unprintable: string[] = [];
   for (const [name, chain] of map.elements) {
-    if (PRINTABLE.test(name)) elements.set(name, layerName(layer, chain));
+    const target = layerName(layer, chain);
+    if (PRINTABLE.test(name) && isPrintableName(target)) elements.set(name, target);
     else unprintable.push(name);
   }
   const removed: string[] = [];
