@@ -1,48 +1,30 @@
 // The calculation graph: takes entries one at a time, passes each to the parts that need it, and hands over what
 // follows as messages in a safe order (calc-graph.md section 1).
-import { create } from '@bufbuild/protobuf';
 import type { Logger } from '../../base/logger.js';
-import {
-  type ConfigUpdate,
-  type Encapsulation,
-  GlobalBGPConfigUpdateSchema,
-  IPAMPoolRemoveSchema,
-  IPAMPoolUpdateSchema,
-  NamespaceRemoveSchema,
-  NamespaceUpdateSchema,
-  ServiceAccountRemoveSchema,
-  ServiceAccountUpdateSchema,
-  ServiceRemoveSchema,
-  ServiceUpdateSchema,
-} from '../../protocol/gen/felix/felixbackend_pb.js';
+import type { ConfigUpdate, Encapsulation } from '../../protocol/gen/felix/felixbackend_pb.js';
 import type { ToDataplanePayload } from '../../protocol/session.js';
 import type { StartParameters } from '../config/start-parameters.js';
 import { ActiveRules } from './active-rules.js';
 import { encapsulationOf, needsRoutes, needsVteps } from './encapsulation.js';
 import {
-  type BgpConfigModel,
-  type EncapMode,
   type EntryRef,
   entryId,
   type GraphEntry,
   type HostEndpointModel,
-  type Labels,
   type NodeModel,
   type PoolModel,
   type PolicyId,
-  type ServiceModel,
   type WorkloadModel,
 } from './entries.js';
 import { EventSequencer } from './event-sequencer.js';
 import { type IpSetDefinition, setType } from './ip-set.js';
 import { NodeMessages } from './node-messages.js';
+import { Passthrough } from './passthrough.js';
 import { PolicyResolver } from './policy-resolver.js';
 import { RouteResolver } from './route-resolver.js';
 import { RuleScanner } from './rule-scanner.js';
 import { SelectorSets } from './selector-sets.js';
 import { ServiceSets } from './service-sets.js';
-
-const MODE_TEXT: Readonly<Record<EncapMode, string>> = { Never: '', Always: 'always', CrossSubnet: 'cross-subnet' };
 
 /** A graph for one stream: made at the start of the stream, thrown away with it. */
 export class CalcGraph {
@@ -56,6 +38,7 @@ export class CalcGraph {
   readonly #resolver: PolicyResolver;
   readonly #active: ActiveRules;
   readonly #nodes: NodeMessages;
+  readonly #passthrough: Passthrough;
   readonly #routes: RouteResolver;
   readonly #pools = new Map<string, PoolModel>();
   readonly #policyIds = new Map<string, PolicyId>();
@@ -84,6 +67,7 @@ export class CalcGraph {
       onPolicyMatchStopped: (policyKey, endpointKey) => resolver.onPolicyMatchStopped(policyKey, endpointKey),
     });
     this.#nodes = new NodeMessages(this.#sequencer);
+    this.#passthrough = new Passthrough(this.#sequencer);
     this.#routes = new RouteResolver(hostname, this.#sequencer);
   }
 
@@ -116,7 +100,7 @@ export class CalcGraph {
       case 'profile':
         this.#selectorSets.setProfileLabels(entry.key, entry.value.labels);
         this.#active.setProfile(entry.key, entry.value);
-        this.#sendProfileLabels(entry.key, entry.value.labels);
+        this.#passthrough.setProfileLabels(entry.key, entry.value.labels);
         return;
       case 'workload':
         this.#setWorkload(entry.key, entry.value);
@@ -137,10 +121,10 @@ export class CalcGraph {
         if (this.#parameters.routeSource === 'CalicoIPAM') this.#routes.setBlock(entry.key, entry.value);
         return;
       case 'bgp-config':
-        this.#sendBgpConfig(entry.value);
+        this.#passthrough.setBgpConfig(entry.value);
         return;
       case 'service':
-        this.#sendService(entry.key, entry.value);
+        this.#passthrough.setService(entry.key, entry.value);
         return;
       case 'endpoint-slice':
         this.#serviceSets.setSlice(entry.key, entry.value);
@@ -165,7 +149,7 @@ export class CalcGraph {
       case 'profile':
         this.#selectorSets.setProfileLabels(key, undefined);
         this.#active.deleteProfile(key);
-        this.#removeProfileLabels(key);
+        this.#passthrough.removeProfileLabels(key);
         return;
       case 'workload':
       case 'host-endpoint':
@@ -185,13 +169,11 @@ export class CalcGraph {
         this.#routes.setBlock(key, undefined);
         return;
       case 'bgp-config':
-        this.#sequencer.bgpConfig.set(create(GlobalBGPConfigUpdateSchema));
+        this.#passthrough.removeBgpConfig();
         return;
-      case 'service': {
-        const [namespace = '', name = ''] = key.split('/');
-        this.#sequencer.services.remove(key, create(ServiceRemoveSchema, { name, namespace }));
+      case 'service':
+        this.#passthrough.removeService(key);
         return;
-      }
       case 'endpoint-slice':
         this.#serviceSets.setSlice(key, undefined);
         return;
@@ -279,19 +261,7 @@ export class CalcGraph {
     this.#pools.set(key, pool);
     this.#poolsChanged = true;
     this.#routes.setPool(pool.cidr, pool);
-    this.#sequencer.pools.update(
-      key,
-      create(IPAMPoolUpdateSchema, {
-        id: poolId(key),
-        pool: {
-          cidr: key,
-          masquerade: pool.natOutgoing,
-          ipipMode: MODE_TEXT[pool.ipipMode],
-          vxlanMode: MODE_TEXT[pool.vxlanMode],
-          allowedUses: [...pool.allowedUses],
-        },
-      }),
-    );
+    this.#passthrough.setPool(key, pool);
   }
 
   #deletePool(key: string): void {
@@ -300,83 +270,11 @@ export class CalcGraph {
     this.#pools.delete(key);
     this.#poolsChanged = true;
     this.#routes.setPool(pool.cidr, undefined);
-    this.#sequencer.pools.remove(key, create(IPAMPoolRemoveSchema, { id: poolId(key) }));
+    this.#passthrough.removePool(key);
   }
 
   #setNode(key: string, node: NodeModel): void {
     this.#nodes.setNode(key, node);
     this.#routes.setNode(key, node);
   }
-
-  #sendBgpConfig(config: BgpConfigModel): void {
-    this.#sequencer.bgpConfig.set(
-      create(GlobalBGPConfigUpdateSchema, {
-        serviceClusterCidrs: [...config.clusterCidrs],
-        serviceExternalCidrs: [...config.externalCidrs],
-        serviceLoadbalancerCidrs: [...config.loadBalancerCidrs],
-        localWorkloadPeeringIpV4: config.peeringIpV4,
-        localWorkloadPeeringIpV6: config.peeringIpV6,
-      }),
-    );
-  }
-
-  #sendService(key: string, service: ServiceModel): void {
-    this.#sequencer.services.update(
-      key,
-      create(ServiceUpdateSchema, {
-        name: service.name,
-        namespace: service.namespace,
-        type: service.type,
-        clusterIps: [...service.clusterIps],
-        loadbalancerIp: service.loadBalancerIp,
-        externalIps: [...service.externalIps],
-        ports: service.ports.map(({ protocol, port, nodePort }) => ({
-          Protocol: protocol,
-          Port: port,
-          NodePort: nodePort,
-        })),
-        loadbalancerIngressIps: [...service.ingressIps],
-      }),
-    );
-  }
-
-  #sendProfileLabels(name: string, labels: Labels): void {
-    const owner = profileOwner(name);
-    if (owner === undefined) return;
-    const prefix = owner.kind === 'namespace' ? 'pcns.' : 'pcsa.';
-    const own = Object.fromEntries(
-      [...labels].map(([key, value]) => [key.startsWith(prefix) ? key.slice(prefix.length) : key, value]),
-    );
-    if (owner.kind === 'namespace') {
-      this.#sequencer.namespaces.update(name, create(NamespaceUpdateSchema, { id: { name: owner.name }, labels: own }));
-    } else {
-      const id = { namespace: owner.namespace, name: owner.name };
-      this.#sequencer.serviceAccounts.update(name, create(ServiceAccountUpdateSchema, { id, labels: own }));
-    }
-  }
-
-  #removeProfileLabels(name: string): void {
-    const owner = profileOwner(name);
-    if (owner?.kind === 'namespace') {
-      this.#sequencer.namespaces.remove(name, create(NamespaceRemoveSchema, { id: { name: owner.name } }));
-    } else if (owner !== undefined) {
-      const id = { namespace: owner.namespace, name: owner.name };
-      this.#sequencer.serviceAccounts.remove(name, create(ServiceAccountRemoveSchema, { id }));
-    }
-  }
-}
-
-function poolId(cidr: string): string {
-  return cidr.replace('/', '-');
-}
-
-type ProfileOwner =
-  | { readonly kind: 'namespace'; readonly name: string }
-  | { readonly kind: 'service-account'; readonly namespace: string; readonly name: string };
-
-/** The namespace of a profile `kns.NAME`, the service account of a profile `ksa.NAMESPACE.NAME`. */
-function profileOwner(profile: string): ProfileOwner | undefined {
-  const account = /^ksa\.([^.]+)\.(.+)$/.exec(profile);
-  if (account !== null) return { kind: 'service-account', namespace: account[1] ?? '', name: account[2] ?? '' };
-  return profile.startsWith('kns.') ? { kind: 'namespace', name: profile.slice('kns.'.length) } : undefined;
 }

@@ -48,13 +48,10 @@ function natsOf(nats: readonly NatModel[], family: 4 | 6): { extIp: string; intI
     .map(({ external, internal }) => ({ extIp: formatAddress(external), intIp: formatAddress(internal) }));
 }
 
-function qosInit(qos: QosControls) {
-  const { dscp: _, ...numbers } = qos;
-  const entries = Object.entries(numbers).map(([key, value]) => [
-    key.charAt(0).toUpperCase() + key.slice(1),
-    BigInt(value),
-  ]);
-  return Object.fromEntries(entries) as Record<string, bigint>;
+function qosInit(qos: QosControls): Record<string, bigint> {
+  // Fields of the message are named as in Go: IngressBandwidth and so on.
+  const limits = Object.entries(qos).filter(([key]) => key !== 'dscp');
+  return Object.fromEntries(limits.map(([key, value]) => [key.charAt(0).toUpperCase() + key.slice(1), BigInt(value)]));
 }
 
 function skipRedirection(workload: WorkloadModel): { Ingress: boolean; Egress: boolean } | undefined {

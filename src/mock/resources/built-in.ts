@@ -1,5 +1,5 @@
 // What every datastore holds without anybody writing it (calc-graph.md section 3).
-import type { GraphEntry } from '../graph/entries.js';
+import type { GraphEntry, RuleModel } from '../graph/entries.js';
 import { BUILT_IN_TIERS } from './profile.js';
 import { convertRule, type RuleRead } from './rule.js';
 
@@ -16,14 +16,18 @@ const ALLOW_ALL: RuleRead = {
   metadata: undefined,
 };
 
+/** One rule that allows everything. */
+export function builtInAllow(): RuleModel[] {
+  return [convertRule(ALLOW_ALL, '')];
+}
+
 /** Three tiers and one profile; a resource of the same name takes their place while it is there. */
 export function builtInEntries(): GraphEntry[] {
-  const rules = [convertRule(ALLOW_ALL, '')];
   const tiers = [...BUILT_IN_TIERS].map(([key, value]): GraphEntry => ({ type: 'tier', key, value }));
   const profile: GraphEntry = {
     type: 'profile',
     key: 'projectcalico-default-allow',
-    value: { inbound: rules, outbound: rules, labels: new Map() },
+    value: { inbound: builtInAllow(), outbound: builtInAllow(), labels: new Map() },
   };
   return [...tiers, profile];
 }

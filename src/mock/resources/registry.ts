@@ -1,5 +1,9 @@
 // All kinds that the mock knows, and how a document finds its kind.
 import { isMap } from 'yaml';
+import { identityKinds } from '../kubernetes/identity.js';
+import { kubernetesPolicyKinds } from '../kubernetes/network-policy.js';
+import { pod } from '../kubernetes/pod.js';
+import { serviceKinds } from '../kubernetes/service.js';
 import type { ResourceDocument } from '../documents.js';
 import type { ResourceProblem } from '../outcome.js';
 import { Cursor } from '../schema/decoder.js';
@@ -28,6 +32,10 @@ export const RESOURCE_KINDS: readonly ResourceKind[] = [
   felixConfiguration,
   clusterInformation,
   bgpConfiguration,
+  ...kubernetesPolicyKinds,
+  pod,
+  ...identityKinds,
+  ...serviceKinds,
 ];
 
 /** The kind of that name in that API; without API the Calico one comes first. */
