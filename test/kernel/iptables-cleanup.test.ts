@@ -101,7 +101,9 @@ function options(family: 4 | 6): IptablesCleanupOptions {
 }
 
 const create = (backend: 'legacy' | 'nft', family: 4 | 6): ReturnType<typeof createLegacyCleanup> =>
-  backend === 'legacy' ? createLegacyCleanup(options(family)) : createNftCopiesCleanup(options(family));
+  backend === 'legacy'
+    ? createLegacyCleanup(options(family))
+    : createNftCopiesCleanup({ ...options(family), backendInUse: 'nftables' });
 
 describe.each(VARIANTS)('clean-up of iptables-$backend, IPv$family', ({ backend, family }) => {
   const tool = `${family === 4 ? 'iptables' : 'ip6tables'}-${backend}`;
@@ -174,7 +176,7 @@ describe('createNftCopiesCleanup', () => {
     const before = await nativeTable();
     await namespace.shell(plant('iptables-nft'));
     expect(await namespace.run(['iptables-nft-save', '-t', 'filter'])).toMatch(/is incompatible/);
-    const result = await createNftCopiesCleanup(options(4)).apply();
+    const result = await createNftCopiesCleanup({ ...options(4), backendInUse: 'nftables' }).apply();
     expect(result.operations).toBeGreaterThan(4);
     expect(await nativeTable()).toBe(before);
   });
@@ -187,7 +189,7 @@ describe('createNftCopiesCleanup', () => {
       iptables-nft -N cali-FORWARD
       iptables-nft -A cali-FORWARD -j DROP
       iptables-nft -I FORWARD -m comment --comment "cali:cccccccccccccccc" -j cali-FORWARD`);
-    const cleanup = createNftCopiesCleanup(options(4));
+    const cleanup = createNftCopiesCleanup({ ...options(4), backendInUse: 'nftables' });
     await cleanup.apply();
     expect(await nativeTable()).toBe(before);
     clock.skip(10_000);
@@ -196,7 +198,7 @@ describe('createNftCopiesCleanup', () => {
 
   it('costs one listing a pass when there is nothing of ours', async () => {
     await namespace.shell(plantForeign('iptables-nft'));
-    const cleanup = createNftCopiesCleanup(options(4));
+    const cleanup = createNftCopiesCleanup({ ...options(4), backendInUse: 'nftables' });
     await cleanup.apply();
     runner.programs();
     clock.skip(10_000);
@@ -204,9 +206,23 @@ describe('createNftCopiesCleanup', () => {
     expect(runner.programs()).toEqual(['nft']);
   });
 
+  it('does nothing on iptables-legacy where its binaries are missing: the nft copies may be its own', async () => {
+    await namespace.shell(plant('iptables-nft'));
+    const before = await savedRules(namespace, 'nft', 4, 'filter');
+    runner.missing = /^iptables-legacy-save$/;
+    await createNftCopiesCleanup({ ...options(4), backendInUse: 'legacy' }).apply();
+    expect(await savedRules(namespace, 'nft', 4, 'filter')).toEqual(before);
+    runner.missing = /^$/;
+    await createNftCopiesCleanup({ ...options(4), backendInUse: 'legacy' }).apply();
+    expect((await savedRules(namespace, 'nft', 4, 'filter'))['cali-FORWARD']).toBeUndefined();
+  });
+
   it('is not fatal where nft is missing', async () => {
     runner.missing = /^nft$/;
-    expect(await createNftCopiesCleanup(options(4)).apply()).toMatchObject({ operations: 0, refused: [] });
+    expect(await createNftCopiesCleanup({ ...options(4), backendInUse: 'nftables' }).apply()).toMatchObject({
+      operations: 0,
+      refused: [],
+    });
   });
 });
 

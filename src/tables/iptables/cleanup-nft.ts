@@ -6,17 +6,25 @@ import type { CommandRunner } from '../../kernel/command.js';
 import type { Family, TableName } from '../../model/family.js';
 import { isOurChain } from '../ownership.js';
 import { PacedCleanup, type SweepResult } from '../paced-cleanup.js';
+import { backendBinariesPresent } from './backend.js';
 import type { IptablesCleanupOptions } from './cleanup-legacy.js';
 import { CommandIptablesIo, toolError } from './command-io.js';
 import { listNftChains, listNftJumps, type NftChain, nftFamily } from './nft-listing.js';
 import { type KnownTable, OLD_RULE, parseSave } from './read.js';
 import { SHARED_TABLES, sweepTable, sweepTables } from './table-sweep.js';
 
+/** As for the legacy clean-up, which alone needs files. */
+export interface NftCopiesCleanupOptions extends Omit<IptablesCleanupOptions, 'files'> {
+  /** What the dataplane itself runs on; never iptables-nft. */
+  readonly backendInUse: 'legacy' | 'nftables';
+}
+
 /**
- * Clean-up of the nft copies of one family's tables. A pass costs one `nft list chains`; rules are read only where
+ * Clean-up of the nft copies of one family's tables. On iptables-legacy it does nothing where the legacy binaries are
+ * missing: what runs under the general names may be iptables-nft. A pass costs one `nft list chains`; rules are read only where
  * there is a chain of ours, and once at the start everywhere, for rules of ours without chains.
  */
-export function createNftCopiesCleanup(options: Omit<IptablesCleanupOptions, 'files'>): PacedCleanup {
+export function createNftCopiesCleanup(options: NftCopiesCleanupOptions): PacedCleanup {
   const sweeper = new NftCopies(options);
   return new PacedCleanup({
     ...options,
@@ -26,14 +34,15 @@ export function createNftCopiesCleanup(options: Omit<IptablesCleanupOptions, 'fi
 }
 
 class NftCopies {
-  readonly #options: Omit<IptablesCleanupOptions, 'files'>;
+  readonly #options: NftCopiesCleanupOptions;
   readonly #runner: CommandRunner;
   readonly #family: Family;
   readonly #io: CommandIptablesIo;
   /** Tables whose base chains were seen to hold nothing of ours. */
   readonly #seenClean = new Set<TableName>();
+  #isSafe: boolean | undefined;
 
-  constructor(options: Omit<IptablesCleanupOptions, 'files'>) {
+  constructor(options: NftCopiesCleanupOptions) {
     this.#options = options;
     this.#runner = options.runner;
     this.#family = options.family;
@@ -41,6 +50,9 @@ class NftCopies {
   }
 
   async sweep(): Promise<SweepResult> {
+    this.#isSafe ??=
+      this.#options.backendInUse === 'nftables' || (await backendBinariesPresent(this.#runner, 'legacy', this.#family));
+    if (!this.#isSafe) return { operations: 0, failures: [] };
     const all = await listNftChains(this.#runner, this.#family);
     const chainsOf = (table: TableName): NftChain[] => all.filter((chain) => chain.table === table);
     const suspicious = SHARED_TABLES.filter((table) => {
