@@ -78,6 +78,9 @@ describe('NftablesPlane when a statement is refused once', () => {
       };
       await setup.apply();
       expect(setup.kernel.dump(...TABLE), when).toBe(wanted);
+      // What the listing showed decided: no second write where the first was carried out.
+      expect(setup.kernel.listings).toBe(2);
+      expect(setup.kernel.transactions.length).toBe(when === 'afterTransaction' ? 2 : 3);
     }
   });
 });
@@ -137,6 +140,32 @@ describe('NftablesPlane when a statement is always refused', () => {
     setup.plane.layer('filter').setChain(chain('cali-fw-cali1', jump('cali-po-web')));
     expect((await setup.apply()).refused).toEqual([]);
     expect(setup.rules('filter-cali-fw-cali1')).toEqual(['counter jump filter-cali-po-web']);
+  });
+
+  it('writes everything else of an update, and what was asked for meanwhile, in spite of a refused chain', async () => {
+    const setup = setUp();
+    fillNode(setup.plane);
+    await setup.apply();
+    update(setup);
+    setup.plane.layer('filter').setChain(chain('cali-fw-cali2', from('10.9.9.9', ACCEPT)));
+    setup.plane.sets.addMembers('s:db', ['10.2.0.0/16']);
+    setup.kernel.refuses = (line) => (line.includes('10.9.9.9') ? 'syntax error' : undefined);
+    let transactions = 0;
+    setup.kernel.beforeTransaction = () => {
+      transactions++;
+      setup.plane.sets.addMembers('s:db', [`10.3.0.${transactions}`]);
+      if (transactions > 1) setup.plane.sets.removeMembers('s:db', ['10.2.0.0/16']);
+    };
+    const result = await setup.apply();
+    setup.kernel.beforeTransaction = () => undefined;
+    expect(transactions).toBe(3);
+    expect(result.refused.map(({ object }) => object)).toEqual(['cali-fw-cali2']);
+    expect(setup.rules('filter-cali-fw-cali2')).toEqual(['counter drop']);
+    expect(setup.rules('filter-cali-fw-cali3')).toEqual(['counter drop']);
+    expect(setup.rules('filter-cali-po-web')).toBeUndefined();
+    expect(setup.kernel.map(...TABLE, 'filter-cali-from-wl-dispatch')?.['cali3']).toBe('filter-cali-fw-cali3');
+    await setup.apply();
+    expect(setup.kernel.elements(...TABLE, 'cali40s-db')).toEqual(['10.1.0.0/16', '10.3.0.1', '10.3.0.2', '10.3.0.3']);
   });
 
   it('tries a refused chain again at refresh', async () => {

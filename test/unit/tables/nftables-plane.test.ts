@@ -187,6 +187,10 @@ describe('NftablesPlane resync', () => {
       'add map ip calico theirs { type ifname : verdict; }\nadd element ip calico theirs { "x" : goto filter-cali-po-web }',
     ],
     [
+      'a foreign map to a foreign chain',
+      'add chain ip calico filter-cali-theirs\nadd map ip calico theirs { type ifname : verdict; }\nadd element ip calico theirs { "x" : goto filter-cali-theirs }',
+    ],
+    [
       'a base chain with another priority',
       'flush chain ip calico nat-INPUT\ndelete chain ip calico nat-INPUT\nadd chain ip calico nat-INPUT { type nat hook input priority 5; }',
     ],
