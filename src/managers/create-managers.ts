@@ -10,6 +10,7 @@ import { DscpManager } from './dscp-manager.js';
 import { EndpointManager } from './endpoint-manager.js';
 import type { EndpointStatusSink } from './endpoint-status.js';
 import { FloatingIpManager } from './floating-ip-manager.js';
+import { type Flowtable, FlowtableDevicesManager } from './flowtable-devices-manager.js';
 import { FlowtableExclusionManager } from './flowtable-exclusion-manager.js';
 import { HostIpManager } from './host-ip-manager.js';
 import { HostsIpSetManager } from './hosts-ip-set-manager.js';
@@ -29,6 +30,8 @@ export interface FamilySinks {
   readonly routes: RouteTable;
   readonly linkAddresses: LinkAddresses;
   readonly bgpPeers: BgpPeerInterfaces;
+  /** Left out in iptables mode, without flow offload, and where the kernel has no flowtables. */
+  readonly flowtable?: Flowtable;
 }
 
 /** Managers that are registered between ours; all optional. */
@@ -39,7 +42,7 @@ export interface NetworkManagers {
   readonly afterDscpV4?: readonly Manager[];
   /** VXLAN v6. */
   readonly beforeV6?: readonly Manager[];
-  /** Wireguard v6, flowtable devices. */
+  /** Wireguard v6. */
   readonly last?: readonly Manager[];
 }
 
@@ -86,7 +89,7 @@ export function createPolicyManagers(options: PolicyManagersOptions): PolicyMana
       ...parts6.dscp,
     );
   }
-  managers.push(...(network.last ?? []));
+  managers.push(...(network.last ?? []), ...parts4.flowtable, ...(parts6?.flowtable ?? []));
   const endpointManagers = [parts4.endpoints, ...(parts6 === null ? [] : [parts6.endpoints])];
   return { managers, endpointManagers };
 }
@@ -96,11 +99,12 @@ interface FamilyManagers {
   readonly hosts: readonly Manager[];
   readonly dscp: readonly Manager[];
   readonly serviceLoop: Manager;
+  readonly flowtable: readonly Manager[];
   readonly endpoints: EndpointManager;
 }
 
 function createFamily(sinks: FamilySinks, options: PolicyManagersOptions): FamilyManagers {
-  const { renderer, tables, ipSets } = sinks;
+  const { renderer, tables, ipSets, flowtable } = sinks;
   const { family, backend, config, environment } = renderer.options;
   const { sysctls, bandwidth, status } = options;
   const log = options.log.child({ family });
@@ -134,6 +138,7 @@ function createFamily(sinks: FamilySinks, options: PolicyManagersOptions): Famil
       ...(needsExclusions ? [new FlowtableExclusionManager({ ipSets, maxSize, log })] : []),
     ],
     serviceLoop: new ServiceLoopManager({ renderer, filterTable: tables.filter, log }),
+    flowtable: flowtable === undefined ? [] : [new FlowtableDevicesManager({ family, config, environment, flowtable })],
     endpoints,
   };
 }
