@@ -116,6 +116,8 @@ export async function buildDataplane(
   });
 
   const statuses = new StatusCombiner();
+  statuses.setWireguardKey(4, '');
+  statuses.setWireguardKey(6, '');
   const sysctls = new InterfaceSysctlsReconciler({
     files: hostFiles,
     logger: log,

@@ -55,6 +55,11 @@ function joined(rows: readonly string[]): string {
   return rows.length === 0 ? '' : `${rows.join('\n')}\n`;
 }
 
+/** Link-local addresses of random MACs (the ifb device) differ from run to run; those of fixed MACs are kept. */
+function isRandomAddress(member: string): boolean {
+  return /\bfe80::/.test(member) && !/\bfe80::(6400:)?ff:fe00:/.test(member);
+}
+
 /** Bytewise order, as Python's sorted() gives for ASCII. */
 function sorted(rows: readonly string[]): string[] {
   return [...rows].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
@@ -92,7 +97,7 @@ function normaliseIpset(text: string): string {
     const name = line.split(' ')[1] ?? '';
     const row = line.replace(/ (hashsize|bucketsize|initval) \S+/g, '').trimEnd();
     if (line.startsWith('create')) sets.set(name, [row]);
-    else sets.get(name)?.push(row);
+    else if (!isRandomAddress(row)) sets.get(name)?.push(row);
   }
   return joined(
     sorted([...sets.keys()]).flatMap((name) => {
@@ -124,7 +129,7 @@ function normaliseNft(text: string): string {
         .slice(0, -1)
         .split(',')
         .map((member) => member.trim())
-        .filter((member) => member !== '');
+        .filter((member) => member !== '' && !isRandomAddress(member));
       block.push('\t\telements = {', ...sorted(members).map((member) => `\t\t\t${member}`), '\t\t}');
       elements = null;
     }

@@ -6,14 +6,13 @@ import { dumpKernel, type KernelDump } from './dump.js';
 import { createNamespace, type Namespace } from './namespace.js';
 import { statusText } from './status.js';
 
-/** A deliberate difference: in this file of this recording, the line `was` is `now` (null: not there). */
+/** A deliberate difference: in this file of this recording, the line `was` is the lines `now`. */
 export interface NamedDifference {
   readonly recording: string;
   /** File name without `.txt`. */
   readonly file: string;
   readonly was: string;
-  readonly now: string | null;
-  readonly reason: string;
+  readonly now: readonly string[];
 }
 
 /** What a replay compared, for the line that the test prints. */
@@ -36,7 +35,7 @@ function expectedDump(
     const own = differences.filter((difference) => difference.recording === recording.name && difference.file === name);
     const lines = text.split('\n').flatMap((line) => {
       const difference = own.find((candidate) => candidate.was === line);
-      return difference === undefined ? [line] : difference.now === null ? [] : [difference.now];
+      return difference === undefined ? [line] : difference.now;
     });
     if (text !== '') dump[name] = lines.join('\n');
   }
