@@ -1,9 +1,10 @@
 // The demo: the driver enforces the recorded `pod-lifecycle` stream on two real pods. Namespaces belong to `sleep`
 // processes of our own, so that it also runs under `unshare -rn`, and vanish with them.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   ActivePolicyUpdateSchema,
+  RuleSchema,
   type ToDataplane,
   ToDataplaneSchema,
 } from '../src/protocol/gen/felix/felixbackend_pb.js';
@@ -85,12 +86,8 @@ function allowEgressOf(frames: readonly Buffer[]): Buffer[] {
     .map((message) => message.payload)
     .find((payload) => payload.case === 'activePolicyUpdate' && payload.value.id?.name === 'deny-all');
   if (denyAll?.case !== 'activePolicyUpdate') throw new Error('The recording has no policy deny-all');
-  const update = create(ActivePolicyUpdateSchema, {
-    ...denyAll.value,
-    policy: { ...denyAll.value.policy, outboundRules: [{ action: 'allow' }] } as NonNullable<
-      typeof denyAll.value.policy
-    >,
-  });
+  const update = clone(ActivePolicyUpdateSchema, denyAll.value);
+  update.policy?.outboundRules.push(create(RuleSchema, { action: 'allow' }));
   const message: ToDataplane = create(ToDataplaneSchema, { payload: { case: 'activePolicyUpdate', value: update } });
   return [Buffer.from(toBinary(ToDataplaneSchema, message))];
 }

@@ -14,6 +14,7 @@ const script = new vm.Script(
     importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   },
 );
+console.log = () => undefined;
 process.once('exit', () => writeFileSync(`${file}.cache`, script.createCachedData()));
 process.argv = [process.execPath, file, '--version'];
 const module_ = { exports: {} };

@@ -360,13 +360,13 @@ describe('around the tables', () => {
     await nft(
       'add table ip calico\nadd table ip6 calico\nadd table arp calico-arp\nadd table ip theirs\nadd table inet calico\n',
     );
-    expect(await deleteOwnTables(io, silentLogger, () => undefined)).toBe(2);
+    expect((await deleteOwnTables(io, () => undefined)).operations).toBe(2);
     expect((await ns.run(['nft', 'list', 'tables'])).trim().split('\n').sort()).toEqual([
       'table arp calico-arp',
       'table inet calico',
       'table ip theirs',
     ]);
-    expect(await deleteOwnTables(io, silentLogger, () => undefined)).toBe(0);
+    expect((await deleteOwnTables(io, () => undefined)).operations).toBe(0);
   });
 
   it('takes kube-proxy with chains for nftables mode, and says why', async () => {

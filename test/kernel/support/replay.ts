@@ -95,6 +95,21 @@ export async function expectKernel(
   }
 }
 
+/** Waits until the driver has done nothing for 300 ms. */
+async function quiet(driver: DriverProcess): Promise<void> {
+  let seen = -1;
+  let since = Date.now();
+  await waitFor(
+    () => {
+      const now = driver.logs.filter((line) => line.msg === 'Operation').length;
+      if (now !== seen) since = Date.now();
+      seen = now;
+      return Date.now() - since > 300;
+    },
+    () => 'the driver does not come to rest',
+  );
+}
+
 /** Plays all steps, then restarts the driver on the whole stream: nothing may be written. */
 export async function replay(name: string, mode: Mode, options: ReplayOptions = {}): Promise<ReplayReport> {
   const recording = loadRecording(name);
@@ -118,6 +133,8 @@ export async function replay(name: string, mode: Mode, options: ReplayOptions = 
       report.steps += 1;
       report.files += Object.keys(last).length;
     }
+    // Addresses that went away with a link are told 100 ms later: the restart must meet a finished state.
+    await quiet(driver);
     await driver.stop();
     driver = new DriverProcess(namespace, options.environment);
     driver.send(frames);
