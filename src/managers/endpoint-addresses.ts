@@ -1,6 +1,6 @@
 // Collects addresses of those workload and host endpoints that a feature concerns; DSCP marking and flow offload
 // exclusion are the same bookkeeping with another question.
-import { isDeepStrictEqual } from 'node:util';
+import { isPlainEqual } from '../base/plain-equal.js';
 import { isValidCidr } from '../base/ip.js';
 import type { Logger } from '../base/logger.js';
 import type { Family } from '../model/family.js';
@@ -71,7 +71,7 @@ export class EndpointAddressIndex<Value> {
   #set(key: string, value: Value | null, nets: readonly string[]): void {
     const addresses = value === null ? [] : this.#usable(key, nets);
     const entry = value === null || addresses.length === 0 ? undefined : { addresses, value };
-    if (isDeepStrictEqual(entry, this.#entries.get(key))) return;
+    if (isPlainEqual(entry, this.#entries.get(key))) return;
     if (entry === undefined) this.#entries.delete(key);
     else this.#entries.set(key, entry);
     this.#isDirty = true;

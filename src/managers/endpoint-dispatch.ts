@@ -1,5 +1,5 @@
 // Dispatch chains and maps, rendered anew only when the set of interface names changed (dataplane.md 3.8).
-import { isDeepStrictEqual } from 'node:util';
+import { isPlainEqual } from '../base/plain-equal.js';
 import type { VerdictMap } from '../model/chain.js';
 import { ANY_INTERFACE, type DispatchChains, type RuleRenderer } from '../rules/renderer.js';
 import type { RuleTable } from '../tables/rule-table.js';
@@ -30,7 +30,7 @@ class DispatchTarget {
     this.#chains.replace('dispatch', chains);
     const old = new Map(this.#maps.map((map) => [map.name, map]));
     for (const map of maps) {
-      if (!isDeepStrictEqual(old.get(map.name), map)) this.#table.setVerdictMap(map);
+      if (!isPlainEqual(old.get(map.name), map)) this.#table.setVerdictMap(map);
       old.delete(map.name);
     }
     for (const name of old.keys()) this.#table.deleteVerdictMap(name);

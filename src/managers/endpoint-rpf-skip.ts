@@ -1,5 +1,5 @@
 // The chain `cali-rpf-skip`: sources beyond its own addresses that a workload may send from (dataplane.md 2.4).
-import { isDeepStrictEqual } from 'node:util';
+import { isPlainEqual } from '../base/plain-equal.js';
 import { isValidCidr } from '../base/ip.js';
 import type { Logger } from '../base/logger.js';
 import type { RuleRenderer } from '../rules/renderer.js';
@@ -27,7 +27,7 @@ export class RpfSkipChain {
       }
       return isValidCidr(prefix, this.#rawTable.family);
     });
-    if (isDeepStrictEqual(own, this.#prefixes.get(interfaceName) ?? [])) return;
+    if (isPlainEqual(own, this.#prefixes.get(interfaceName) ?? [])) return;
     if (own.length > 0) this.#prefixes.set(interfaceName, own);
     else this.#prefixes.delete(interfaceName);
     this.#isDirty = true;

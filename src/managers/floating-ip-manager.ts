@@ -1,5 +1,5 @@
 // Keeps the NAT chains of floating addresses of one family (dataplane.md 2.3).
-import { isDeepStrictEqual } from 'node:util';
+import { isPlainEqual } from '../base/plain-equal.js';
 import { isValidAddress } from '../base/ip.js';
 import type { Logger } from '../base/logger.js';
 import type { EndpointKey } from '../model/status.js';
@@ -62,7 +62,7 @@ export class FloatingIpManager implements Manager {
     const key = workloadEndpointKey(id);
     const wanted =
       endpoint !== undefined && hasFloatingIps(id, this.#options.isEnabled) ? this.#usable(key, endpoint) : [];
-    if (isDeepStrictEqual(wanted, this.#mappings.get(key) ?? [])) return;
+    if (isPlainEqual(wanted, this.#mappings.get(key) ?? [])) return;
     if (wanted.length === 0) this.#mappings.delete(key);
     else this.#mappings.set(key, wanted);
     this.#isDirty = true;

@@ -1,6 +1,6 @@
 // Says which devices are in the flowtable of one family: established flows between them skip the rules
 // (dataplane.md 5.6).
-import { isDeepStrictEqual } from 'node:util';
+import { isPlainEqual } from '../base/plain-equal.js';
 import type { DataplaneConfig, DataplaneEnvironment } from '../model/config.js';
 import type { Family } from '../model/family.js';
 import type { InterfaceStateEvent } from '../model/interface.js';
@@ -80,7 +80,7 @@ export class FlowtableDevicesManager implements Manager {
     if (!this.#isDirty) return true;
     this.#isDirty = false;
     const devices = new Set([...this.#up].filter((name) => this.#isWanted(name)).sort());
-    if (!isDeepStrictEqual(devices, this.#written)) this.#flowtable.setFlowtable(devices);
+    if (!isPlainEqual(devices, this.#written)) this.#flowtable.setFlowtable(devices);
     this.#written = devices;
     return true;
   }

@@ -1,5 +1,5 @@
 // Keeps what each owner has in one rule table, so that only chains that differ reach the table.
-import { isDeepStrictEqual } from 'node:util';
+import { isPlainEqual } from '../base/plain-equal.js';
 import type { Chain } from '../model/chain.js';
 import type { RuleTable } from '../tables/rule-table.js';
 
@@ -17,7 +17,7 @@ export class OwnedChains {
   replace(owner: string, chains: readonly Chain[]): void {
     const old = new Map((this.#byOwner.get(owner) ?? []).map((chain) => [chain.name, chain]));
     for (const chain of chains) {
-      if (!isDeepStrictEqual(old.get(chain.name), chain)) this.#table.setChain(chain);
+      if (!isPlainEqual(old.get(chain.name), chain)) this.#table.setChain(chain);
       this.#ownerOf.set(chain.name, owner);
       old.delete(chain.name);
     }

@@ -1,6 +1,6 @@
 // Turns active policies and profiles into chains (dataplane.md 2.1 policyManager), and answers the endpoint manager's
 // questions about them: selectors, and who uses what.
-import { isDeepStrictEqual } from 'node:util';
+import { isPlainEqual } from '../base/plain-equal.js';
 import { errorMessage } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import type { Chain } from '../model/chain.js';
@@ -219,7 +219,7 @@ export class PolicyManager implements Manager {
 
   #write(key: string, wanted: Programmed): void {
     const old = this.#programmed.get(key) ?? NOTHING;
-    if (isDeepStrictEqual(old, wanted)) return;
+    if (isPlainEqual(old, wanted)) return;
     for (const name of TABLES) {
       const table = this.#options.tables[name];
       const kept = new Set(wanted[name].map((chain) => chain.name));

@@ -1,5 +1,5 @@
 // Keeps `cali-cidr-block`: traffic to service CIDRs that no service took must not go back out (dataplane.md 3.4).
-import { isDeepStrictEqual } from 'node:util';
+import { isPlainEqual } from '../base/plain-equal.js';
 import { addressFamily } from '../base/ip.js';
 import type { Logger } from '../base/logger.js';
 import type { Chain } from '../model/chain.js';
@@ -39,7 +39,7 @@ export class ServiceLoopManager implements Manager {
     this.#isDirty = false;
     const { renderer, filterTable } = this.#options;
     const chain = renderer.cidrBlockChain(this.#ownCidrs());
-    if (!isDeepStrictEqual(chain, this.#chain)) filterTable.setChain(chain);
+    if (!isPlainEqual(chain, this.#chain)) filterTable.setChain(chain);
     this.#chain = chain;
     return true;
   }
