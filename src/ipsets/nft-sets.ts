@@ -256,9 +256,8 @@ export class NftSets implements IpSets {
       const set = this.#sets.get(nftName);
       if (set === undefined) continue;
       set.forgetKernel();
-      // Wanted again while it was being deleted: the next plan creates it.
-      if (set.wanted) this.#dirty.add(nftName);
-      else this.#sets.delete(nftName);
+      // One that is wanted again since is dirty already, and the next plan creates it.
+      if (!set.wanted) this.#sets.delete(nftName);
     }
   }
 
