@@ -41,6 +41,10 @@ export class Inbox<In, Out> {
     return this.#backlog.length;
   }
 
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
   start(handler: MessageHandler<In>): void {
     this.#handler = handler;
   }

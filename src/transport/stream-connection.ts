@@ -1,7 +1,8 @@
-// A connection over byte streams with Felix's framing: the common part of the pipe and socket transports.
+// A connection over a pair of streams: the common part of all transports. What differs is handed in: the streams, where
+// messages begin and end, and how to hang up.
 import type { Readable, Writable } from 'node:stream';
-import { encodeFrame, FrameDecoder } from '../protocol/frame.js';
 import type { CloseReason, Connection, MessageHandler } from '../protocol/session.js';
+import { type Framing, lengthPrefixed } from './framing.js';
 import { Inbox } from './inbox.js';
 import { Outbox } from './outbox.js';
 import { type Codec, type ConnectionOptions, newTransportCounters } from './session.js';
@@ -14,49 +15,51 @@ export interface StreamPair {
   readonly description: string;
   readonly readable: Readable;
   readonly writable: Writable;
+  /** Default: Felix's length prefix. */
+  readonly framing?: Framing;
+  /** Tells the peer why and lets go of the streams. Default: destroys both. */
+  readonly hangUp?: (reason: CloseReason) => void;
 }
 
 function isPeerGone(error: Error): boolean {
   return 'code' in error && typeof error.code === 'string' && PEER_GONE.has(error.code);
 }
 
-/** A framed connection. Takes over both streams and destroys them when it ends. */
+/** A connection that takes over both streams and lets go of them when it ends. */
 export class StreamConnection<In, Out> implements Connection<In, Out> {
   readonly description: string;
   readonly closed: Promise<CloseReason>;
-  readonly #readable: Readable;
-  readonly #writable: Writable;
-  readonly #decoder: FrameDecoder;
+  readonly #pair: StreamPair;
+  readonly #framing: Framing;
   readonly #inbox: Inbox<In, Out>;
   readonly #outbox: Outbox<In, Out>;
   readonly #settle: (reason: CloseReason) => void;
   #isClosed = false;
   #isStarted = false;
-  #hasEnded = false;
+  #isPeerGone = false;
+  #isClosing = false;
 
   constructor(pair: StreamPair, codec: Codec<In, Out>, options: ConnectionOptions) {
     this.description = pair.description;
-    this.#readable = pair.readable;
-    this.#writable = pair.writable;
+    this.#pair = pair;
+    this.#framing = pair.framing ?? lengthPrefixed(options.maxFrameBytes);
     let settle: (reason: CloseReason) => void = () => undefined;
     this.closed = new Promise((resolve) => {
       settle = resolve;
     });
     this.#settle = settle;
     const counters = options.counters ?? newTransportCounters();
-    this.#decoder = new FrameDecoder(
-      options.maxFrameBytes === undefined ? {} : { maxFrameBytes: options.maxFrameBytes },
-    );
+    const { readable, writable } = pair;
     this.#inbox = new Inbox({
       codec,
       counters,
       logger: options.logger,
-      flow: { stop: () => this.#readable.pause(), restart: () => this.#readable.resume() },
+      flow: { stop: () => readable.pause(), restart: () => readable.resume() },
     });
     this.#outbox = new Outbox({
       codec,
       counters,
-      sink: (message) => this.#writable.write(encodeFrame(message)),
+      sink: (message) => writable.write(this.#framing.wrap(message)),
       onOverflow: (error) => this.#finish({ kind: 'error', error }),
     });
     this.#listen();
@@ -67,10 +70,13 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
   }
 
   start(handler: MessageHandler<In>): void {
-    if (this.#isStarted) return;
+    if (this.#isStarted || this.#isClosed) return;
     this.#isStarted = true;
     this.#inbox.start(handler);
-    this.#readable.on('data', (chunk: Buffer) => this.#guard(() => this.#accept(chunk)));
+    const { readable } = this.#pair;
+    readable.on('data', (chunk: Buffer) => this.#guard(() => this.#accept(chunk)));
+    // A stream on which someone waited for `readable` does not begin to flow by itself.
+    if (!this.#inbox.isPaused) readable.resume();
   }
 
   pause(reason: string): void {
@@ -88,18 +94,25 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
 
   async close(flushMs = 500): Promise<void> {
     if (this.#isClosed) return;
-    this.#readable.pause();
-    const flushed = new Promise<void>((resolve) => {
+    this.#isClosing = true;
+    const { readable, writable } = this.#pair;
+    readable.pause();
+    await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, flushMs);
       const finish = (): void => {
         clearTimeout(timer);
         resolve();
       };
-      if (this.#outbox.size === 0) this.#writable.end(finish);
-      else this.#writable.on('drain', () => this.#outbox.size === 0 && this.#writable.end(finish));
+      const endIfEmpty = (): void => {
+        if (this.#outbox.size > 0) return;
+        // Not as a callback of `end`: grpc-js takes any argument of it for metadata.
+        writable.once('finish', finish);
+        writable.end();
+      };
+      writable.on('drain', endIfEmpty);
+      endIfEmpty();
       void this.closed.then(finish);
     });
-    await flushed;
     this.#finish({ kind: 'closed' });
   }
 
@@ -108,18 +121,25 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
     this.#finish({ kind: 'replaced' });
   }
 
+  /** The peer is gone; what already came is still delivered, after a resume if need be. */
+  peerGone(): void {
+    this.#isPeerGone = true;
+    this.#finishIfDrained();
+  }
+
   #listen(): void {
-    this.#readable.on('end', () => this.#peerGone());
-    for (const stream of new Set([this.#readable, this.#writable])) {
+    const { readable, writable } = this.#pair;
+    readable.on('end', () => this.peerGone());
+    for (const stream of new Set([readable, writable])) {
       stream.on('error', (error) => this.#fail(error));
-      stream.on('close', () => this.#peerGone());
+      stream.on('close', () => this.peerGone());
     }
-    this.#writable.on('drain', () => this.#outbox.resume());
+    writable.on('drain', () => this.#outbox.resume());
   }
 
   #accept(chunk: Buffer): void {
-    this.#decoder.push(chunk, (frame) => {
-      if (!this.#isClosed) this.#inbox.accept(frame);
+    this.#framing.push(chunk, (message) => {
+      if (!this.#isClosed) this.#inbox.accept(message);
     });
   }
 
@@ -132,20 +152,14 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
     }
   }
 
-  /** No more bytes will come; what already came is still delivered, after a resume if need be. */
-  #peerGone(): void {
-    this.#hasEnded = true;
-    this.#finishIfDrained();
-  }
-
   #finishIfDrained(): void {
-    if (!this.#hasEnded || this.#inbox.backlog > 0) return;
-    this.#guard(() => this.#decoder.end());
+    if (!this.#isPeerGone || this.#inbox.backlog > 0) return;
+    this.#guard(() => this.#framing.end());
     this.#finish({ kind: 'eof' });
   }
 
   #fail(error: Error): void {
-    if (isPeerGone(error)) this.#peerGone();
+    if (isPeerGone(error)) this.peerGone();
     else this.#finish({ kind: 'error', error });
   }
 
@@ -153,8 +167,14 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#outbox.stop();
-    this.#readable.destroy();
-    this.#writable.destroy();
-    this.#settle(reason);
+    const { readable, writable, hangUp } = this.#pair;
+    if (hangUp !== undefined) {
+      hangUp(reason);
+    } else {
+      readable.destroy();
+      writable.destroy();
+    }
+    // The peer hangs up in answer to our end: that is still our doing.
+    this.#settle(this.#isClosing && reason.kind === 'eof' ? { kind: 'closed' } : reason);
   }
 }
