@@ -5,9 +5,15 @@ import { BugError, ToolError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import type { BrokerAnswer, BrokerRequest } from './broker-messages.js';
 import type { Command, CommandResult, CommandRunner } from './command.js';
+import type { CoprocessTool } from './coprocess-driver.js';
 
 /** Runs commands in the broker process. */
 export interface Broker extends CommandRunner {
+  /**
+   * Has a tool that is kept open for this argv work off `command.stdin`; the answer is as if it had been started for
+   * it. Transactions of one argv run one after the other. Exit code 127: it cannot be kept open, nothing was done.
+   */
+  transaction(tool: CoprocessTool, command: Command): Promise<CommandResult>;
   /** Lets the broker finish what runs and end. Resolves when it has ended; later calls of `run` reject. */
   close(): Promise<void>;
 }
@@ -41,6 +47,10 @@ class BrokerClient implements Broker {
 
   run(command: Command): Promise<CommandResult> {
     return this.#request(command.argv, (id) => ({ kind: 'run', id, command }));
+  }
+
+  transaction(tool: CoprocessTool, command: Command): Promise<CommandResult> {
+    return this.#request(command.argv, (id) => ({ kind: 'transaction', id, tool, command }));
   }
 
   async close(): Promise<void> {

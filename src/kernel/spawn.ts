@@ -12,7 +12,8 @@ export const MAX_OUTPUT_BYTES = 256 * 1024 * 1024;
 /** Exit code of a program that could not be started, as a shell gives it. */
 export const NOT_STARTED = 127;
 
-const DEFAULT_TIMEOUT_MS = 60_000;
+/** Time limit of a command that names none. */
+export const DEFAULT_TIMEOUT_MS = 60_000;
 
 /** Longer input goes through a file. Shorter input is in the socket buffer as soon as the child exists. */
 const MAX_PIPED_INPUT_BYTES = 64 * 1024;
