@@ -23,8 +23,8 @@ export interface IpSetIo {
   list(name: string): Promise<KernelIpSet | null>;
   /**
    * Carries out `ipset restore` lines in order, with `-exist`: what is there already, or gone already, is no error.
-   * Rejects with ToolError: lines before `failure.inputLine` are done, that line and the rest are not; without
-   * `inputLine` nothing may be assumed.
+   * Rejects with ToolError: `failure.inputLine` is the line that was refused, lines behind it are not done, and lines
+   * before it may be; without `inputLine` nothing may be assumed.
    */
   restore(script: string): Promise<void>;
 }

@@ -187,16 +187,14 @@ class ChangeRun {
     const { inputLine } = error.failure;
     const refused = only ?? batch.parts.find((part) => inputLine !== undefined && inputLine <= part.lastLine);
     if (refused === undefined) this.#isolate = true;
-    for (const part of batch.parts) {
-      if (part === refused) {
-        part.set.kernel = 'unknown';
-        this.failures.set(part.set, error);
-        undone.add(part.set);
-      } else if (refused !== undefined && part.lastLine < (inputLine ?? 0)) {
-        this.#confirm(part);
+    for (const { set } of batch.parts) {
+      undone.add(set);
+      if (set === refused?.set) {
+        set.kernel = 'unknown';
+        this.failures.set(set, error);
       } else {
-        this.#queue.push(part.set);
-        undone.add(part.set);
+        // Also those before the line: what ipset has read and not yet sent is lost (7.17). Twice is as good as once.
+        this.#queue.push(set);
       }
     }
   }

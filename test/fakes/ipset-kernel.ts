@@ -22,6 +22,9 @@ const DEFAULT_MAX_ELEM = 65_536;
 
 class Refused extends Error {}
 
+/** Said by the kernel, after it did what came before; all else ipset finds out itself, and forgets its buffer. */
+const KERNEL_REFUSALS = ['Hash is full', 'Element cannot', 'Set cannot', 'The sets cannot'];
+
 const NO_SUCH_SET = 'The set with the given name does not exist';
 
 /** Sets of one fake kernel. Change `sets` at will to play another program. */
@@ -97,14 +100,25 @@ export class FakeIpSetKernel {
 
   #restore(script: string, exist: boolean): FakeAnswer {
     let number = 0;
+    /** Members changed by the lines that ipset would still have in its buffer, and how they were before. */
+    let buffered = { key: '', set: new Set<string>(), before: new Set<string>() };
     for (const line of script.split('\n')) {
       if (line === '') continue;
       number++;
+      const [verb = '', name = ''] = line.split(' ');
+      const set = this.sets.get(name)?.members;
+      if (set !== undefined && buffered.key !== `${verb} ${name}`) {
+        buffered = { key: `${verb} ${name}`, set, before: new Set(set) };
+      }
       try {
         this.#execute(line.split(' '), exist);
         this.lines.push(line);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
+        if (!KERNEL_REFUSALS.some((text) => error.message.startsWith(text))) {
+          buffered.set.clear();
+          for (const member of buffered.before) buffered.set.add(member);
+        }
         return { exitCode: 1, stderr: `ipset v7.17: Error in line ${number}: ${error.message}\n` };
       }
     }
@@ -118,6 +132,7 @@ export class FakeIpSetKernel {
         this.#create(name, words, exist);
         return;
       case 'destroy':
+        if (exist && !this.sets.has(name)) return;
         if (this.#get(name).references > 0) {
           throw new Refused('Set cannot be destroyed: it is in use by a kernel component');
         }
