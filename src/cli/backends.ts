@@ -4,16 +4,20 @@ import type { Logger } from '../base/logger.js';
 import { IpSetCleanup } from '../ipsets/cleanup.js';
 import { IpSetPlane } from '../ipsets/ip-set-plane.js';
 import type { IpSetReconciler } from '../ipsets/ip-sets.js';
+import { hostFiles } from '../kernel/files.js';
 import type { FamilyTables } from '../managers/static-rules.js';
 import type { DataplaneConfig } from '../model/config.js';
-import type { Family, TableName } from '../model/family.js';
+import { FAMILIES, type Family, type TableName } from '../model/family.js';
 import type { Features } from '../model/features.js';
 import type { OperationObserver } from '../model/operation.js';
 import type { Reconciler } from '../model/reconciler.js';
+import { createIptablesCleanups } from '../tables/iptables/cleanups.js';
 import { CommandIptablesIo } from '../tables/iptables/command-io.js';
 import { IptablesTable } from '../tables/iptables/iptables-table.js';
+import { deleteOwnTables } from '../tables/nftables/cleanup.js';
 import { NftablesPlane } from '../tables/nftables/plane.js';
 import { probeNft } from '../tables/nftables/version.js';
+import { PacedCleanup } from '../tables/paced-cleanup.js';
 import type { RuleTable } from '../tables/rule-table.js';
 import type { KernelAccess } from './kernel-access.js';
 
@@ -68,6 +72,39 @@ async function createArpPlane(options: BackendOptions, refreshIntervalMs: number
   });
 }
 
+/** Rules of ours that another back end, or an older Calico, left in iptables. */
+function iptablesCleanups(
+  options: BackendOptions,
+  backendInUse: 'legacy' | 'nft' | 'nftables',
+  refreshIntervalMs: number,
+): readonly Reconciler[] {
+  const { config, features, access, clock, log, onOperation } = options;
+  return createIptablesCleanups({
+    backendInUse,
+    families: config.ipv6Support ? FAMILIES : [4],
+    runner: access.broker,
+    files: hostFiles,
+    restoreSupportsLock: features.restoreSupportsLock,
+    lockProbeIntervalMs: config.iptablesLockProbeIntervalMs,
+    refreshIntervalMs,
+    clock,
+    log,
+    onOperation,
+  });
+}
+
+/** The tables `ip calico` and `ip6 calico` of an earlier nftables mode. */
+function nftTablesCleanup(options: BackendOptions): Reconciler {
+  const { config, access, clock, log, onOperation } = options;
+  return new PacedCleanup({
+    name: 'cleanup of nftables',
+    refreshIntervalMs: config.refreshIntervalMs.iptables,
+    clock,
+    log,
+    sweep: () => deleteOwnTables(access.nft, onOperation),
+  });
+}
+
 /** Tables and sets by iptables and ipset. */
 export async function createIptablesBackends(options: BackendOptions, variant: 'legacy' | 'nft'): Promise<Backends> {
   const { config, features, access, clock, log, onOperation } = options;
@@ -117,7 +154,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
     arpTable: arp?.layer('filter') ?? null,
     reconcilers,
     ipSets: v6 === null ? [v4.ipSets] : [v4.ipSets, v6.ipSets],
-    cleanups: [],
+    cleanups: [...iptablesCleanups(options, variant, config.refreshIntervalMs.iptables), nftTablesCleanup(options)],
     planes: new Map(),
   };
 }
@@ -152,7 +189,10 @@ export async function createNftablesBackends(options: BackendOptions): Promise<B
     arpTable: arp?.layer('filter') ?? null,
     reconcilers: [...planes.values(), ...(arp === null ? [] : [arp])],
     ipSets: v6 === null ? [v4.ipSets] : [v4.ipSets, v6.ipSets],
-    cleanups: [new IpSetCleanup({ maxDeletionsPerApply: MAX_SET_DELETIONS, io: access.ipSets, log, onOperation })],
+    cleanups: [
+      ...iptablesCleanups(options, 'nftables', refreshIntervalMs),
+      new IpSetCleanup({ maxDeletionsPerApply: MAX_SET_DELETIONS, io: access.ipSets, log, onOperation }),
+    ],
     planes,
   };
 }

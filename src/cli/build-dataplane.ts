@@ -17,14 +17,14 @@ import { InterfaceSysctlsReconciler } from '../interfaces/interface-sysctls.js';
 import { setUpKernel } from '../interfaces/kernel-setup.js';
 import { hostFiles } from '../kernel/files.js';
 import { createPolicyManagers, type FamilySinks } from '../managers/create-managers.js';
+import type { EndpointManager } from '../managers/endpoint-manager.js';
+import type { Manager } from '../managers/manager.js';
+import { createNetworkManagers } from '../managers/network/create-network-managers.js';
 import type { DataplaneConfig, DataplaneEnvironment } from '../model/config.js';
-import type { Family } from '../model/family.js';
+import { FAMILIES } from '../model/family.js';
 import type { Operation } from '../model/operation.js';
+import type { Reconciler } from '../model/reconciler.js';
 import type { ConfigUpdate, Encapsulation } from '../protocol/gen/felix/felixbackend_pb.js';
-import { CommandConntrackCleaner } from '../routes/conntrack-cleaner.js';
-import { MainTableOwnership } from '../routes/ownership.js';
-import { RouteTableReconciler } from '../routes/route-table-reconciler.js';
-import { MAIN_TABLE } from '../routes/route-kernel.js';
 import { createRuleRenderer } from '../rules/create-rule-renderer.js';
 import { detectIptablesBackend } from '../tables/iptables/backend.js';
 import { detectFeatures } from '../tables/iptables/features.js';
@@ -38,11 +38,11 @@ import {
   type FamilyBackend,
 } from './backends.js';
 import type { KernelAccess } from './kernel-access.js';
+import { createNetworking, type FamilyNetworking, type Networking } from './networking.js';
 import type { DriverOptions } from './options.js';
 
 const PROC_SYS = '/proc/sys';
 const IPVS_INTERFACE = 'kube-ipvs0';
-const VXLAN_DEVICES: Readonly<Record<Family, string>> = { 4: 'vxlan.calico', 6: 'vxlan-v6.calico' };
 
 /** What all dataplanes of a process share. */
 export interface DataplaneBuilderOptions {
@@ -94,7 +94,154 @@ async function createBackends(environment: DataplaneEnvironment, options: Backen
   return createIptablesBackends(options, variant);
 }
 
-/** Builds a dataplane that has not written anything yet; `loop.open()` starts it. */
+/** The sinks that the managers of one family write to. */
+function familySinks(
+  backend: FamilyBackend,
+  networking: FamilyNetworking,
+  config: DataplaneConfig,
+  environment: DataplaneEnvironment,
+): FamilySinks {
+  const { family, routes, linkAddresses, bgpPeers } = networking;
+  return {
+    renderer: createRuleRenderer({ family, backend: environment.backend, config, environment }),
+    tables: backend.tables,
+    ipSets: backend.ipSets,
+    routes,
+    linkAddresses,
+    bgpPeers,
+  };
+}
+
+/** The parts of a dataplane that the loop is built around. */
+interface Parts {
+  readonly backends: Backends;
+  readonly networking: Networking;
+  readonly sysctls: InterfaceSysctlsReconciler;
+  readonly bandwidth: BandwidthReconciler;
+  readonly statuses: StatusCombiner;
+  readonly managers: readonly Manager[];
+  readonly endpointManagers: readonly EndpointManager[];
+}
+
+async function createParts(
+  config: DataplaneConfig,
+  encapsulation: Encapsulation,
+  builder: DataplaneBuilderOptions,
+): Promise<Parts> {
+  const { access, clock, log } = builder;
+  const onOperation = (operation: Operation): void => log.debug('Operation', { ...operation });
+  const [environment, features] = await Promise.all([
+    detectEnvironment(config, encapsulation, builder),
+    detectFeatures(access.broker, hostFiles, config.featureDetectOverride, log),
+  ]);
+  const shared = { config, features, access, clock, log, onOperation };
+  const common = { files: hostFiles, logger: log, observe: onOperation, procSys: PROC_SYS };
+  const [backends] = await Promise.all([
+    createBackends(environment, shared),
+    setUpKernel({ ...common, config, runner: access.broker }),
+  ]);
+  const networking = createNetworking(shared);
+  const statuses = new StatusCombiner();
+  for (const family of FAMILIES) statuses.setWireguardKey(family, '');
+  const sysctls = new InterfaceSysctlsReconciler(common);
+  const bandwidth = new BandwidthReconciler({ kernel: access.routes, logger: log, observe: onOperation });
+  const network = createNetworkManagers({
+    config,
+    environment,
+    v4: { ...networking.v4, ipSets: backends.v4.ipSets },
+    v6: networking.v6 === null || backends.v6 === null ? null : { ...networking.v6, ipSets: backends.v6.ipSets },
+    devices: networking.devices,
+    log,
+  });
+  const { managers, endpointManagers } = createPolicyManagers({
+    v4: familySinks(backends.v4, networking.v4, config, environment),
+    v6:
+      networking.v6 === null || backends.v6 === null
+        ? null
+        : familySinks(backends.v6, networking.v6, config, environment),
+    arpTable: backends.arpTable,
+    sysctls,
+    bandwidth,
+    status: statuses,
+    network,
+    log,
+  });
+  return { backends, networking, sysctls, bandwidth, statuses, managers, endpointManagers };
+}
+
+function createLoop(
+  parts: Parts,
+  config: DataplaneConfig,
+  input: DataplaneInput,
+  builder: DataplaneBuilderOptions,
+): DataplaneLoop {
+  const { backends, networking, sysctls, bandwidth, managers, endpointManagers } = parts;
+  const { clock, log } = builder;
+  let applyNumber = 0;
+  const resync = (reconcilers: readonly Reconciler[]) => (): void => {
+    for (const reconciler of reconcilers) reconciler.queueResync();
+  };
+  return new DataplaneLoop({
+    phases: {
+      managers,
+      interfaceSettings: [sysctls],
+      ipSets: backends.ipSets,
+      links: networking.links,
+      routes: [...networking.routes, bandwidth],
+      tables: backends.reconcilers,
+      cleanups: backends.cleanups,
+    },
+    refreshes: [
+      {
+        name: 'IP sets',
+        intervalMs: config.ipsetsRefreshIntervalMs,
+        queueResync: resync([...backends.ipSets, ...backends.cleanups]),
+      },
+      {
+        name: 'routes',
+        intervalMs: config.routeRefreshIntervalMs,
+        queueResync: resync([...networking.links, ...networking.routes]),
+      },
+    ],
+    clock,
+    log,
+    jitter: Math.random,
+    takeMessages: input.takeMessages,
+    setRefusals: (refusals) => {
+      for (const manager of endpointManagers) manager.setRefusals(refusals);
+      for (const refusal of refusals) log.error('Closed instead of programmed', { ...refusal });
+    },
+    afterApply: (outcome) => {
+      for (const manager of endpointManagers) manager.reportStatuses();
+      applyNumber += 1;
+      const level = applyNumber === 1 || outcome.operations > 0 ? 'info' : 'debug';
+      const { operations, dirty, phaseMs } = outcome;
+      log[level]('Applied', { apply: applyNumber, operations, dirty, phaseMs });
+      input.publish();
+    },
+    onInSync: input.reportInSync,
+    onFatal: input.fail,
+  });
+}
+
+/** Takes over what a later ConfigUpdate may change while we run, and says what it may not. */
+function createConfigUpdater(parsed: ParsedConfig, log: Logger): (update: ConfigUpdate) => void {
+  let current = parsed;
+  return (update) => {
+    try {
+      const change = diffLive(current, readConfig(update, log));
+      current = { ...current, config: change.config, live: change.live };
+      if (change.applied.length > 0) log.info('Configuration changed', { keys: change.applied });
+      if (change.needRestart.length > 0) {
+        log.warn('Configuration changed that needs a restart; it is not applied', { keys: change.needRestart });
+      }
+    } catch (error) {
+      log.error('A later configuration cannot be used; the one in force stays', { error: errorMessage(error) });
+    }
+  };
+}
+
+/** Builds a dataplane that has not written any rule yet; `loop.open()` starts it. */
 export async function buildDataplane(
   input: DataplaneInput,
   parsed: ParsedConfig,
@@ -102,72 +249,8 @@ export async function buildDataplane(
 ): Promise<RunningDataplane> {
   const { access, clock, log, options } = builder;
   const { config } = parsed;
-  const onOperation = (operation: Operation): void => log.debug('Operation', { ...operation });
-  const environment = await detectEnvironment(config, input.encapsulation, builder);
-  const features = await detectFeatures(access.broker, hostFiles, config.featureDetectOverride, log);
-  const backends = await createBackends(environment, { config, features, access, clock, log, onOperation });
-  await setUpKernel({
-    config,
-    runner: access.broker,
-    files: hostFiles,
-    logger: log,
-    observe: onOperation,
-    procSys: PROC_SYS,
-  });
-
-  const statuses = new StatusCombiner();
-  statuses.setWireguardKey(4, '');
-  statuses.setWireguardKey(6, '');
-  const sysctls = new InterfaceSysctlsReconciler({
-    files: hostFiles,
-    logger: log,
-    observe: onOperation,
-    procSys: PROC_SYS,
-  });
-  const bandwidth = new BandwidthReconciler({ kernel: access.routes, logger: log, observe: onOperation });
-  const conntrack = new CommandConntrackCleaner({ runner: access.broker, logger: log, observe: onOperation });
-  const routeTables: RouteTableReconciler[] = [];
-  const family = (number: Family, backend: FamilyBackend): FamilySinks => {
-    const ownership = new MainTableOwnership({
-      workloadPrefixes: config.interfacePrefixes,
-      removeExternalRoutes: config.removeExternalRoutes,
-      deviceRouteProtocol: config.deviceRouteProtocol,
-      vxlanDevice: VXLAN_DEVICES[number],
-      ownsBirdIpipRoutes:
-        config.programClusterRoutes === 'Enabled' || config.programClusterRoutes === 'EnabledIPIPOnly',
-    });
-    const routes = new RouteTableReconciler({
-      family: number,
-      table: MAIN_TABLE,
-      kernel: access.routes,
-      ownership,
-      conntrack,
-      staticNeighbours: number === 4,
-      disabled: config.routeSyncDisabled,
-      clock,
-      logger: log,
-      observe: onOperation,
-    });
-    routeTables.push(routes);
-    return {
-      renderer: createRuleRenderer({ family: number, backend: environment.backend, config, environment }),
-      tables: backend.tables,
-      ipSets: backend.ipSets,
-      routes,
-      linkAddresses: { family: number, setAddress: () => undefined },
-      bgpPeers: ownership,
-    };
-  };
-  const { managers, endpointManagers } = createPolicyManagers({
-    v4: family(4, backends.v4),
-    v6: backends.v6 === null ? null : family(6, backends.v6),
-    arpTable: backends.arpTable,
-    sysctls,
-    bandwidth,
-    status: statuses,
-    log,
-  });
-
+  const parts = await createParts(config, input.encapsulation, builder);
+  const loop = createLoop(parts, config, input, builder);
   const statusFiles = new EndpointStatusFiles({
     prefix: options.statusPathPrefix ?? config.endpointStatusPathPrefix,
     files: hostFiles,
@@ -183,82 +266,20 @@ export async function buildDataplane(
     workloadPrefixes: config.interfacePrefixes,
     refreshIntervalMs: config.interfaceRefreshIntervalMs,
   });
-  let applyNumber = 0;
-  let isFirst = true;
-  const loop = new DataplaneLoop({
-    phases: {
-      managers,
-      interfaceSettings: [sysctls],
-      ipSets: backends.ipSets,
-      links: [],
-      routes: [...routeTables, bandwidth],
-      tables: backends.reconcilers,
-      cleanups: backends.cleanups,
-    },
-    refreshes: [
-      {
-        name: 'IP sets',
-        intervalMs: config.ipsetsRefreshIntervalMs,
-        queueResync: () => {
-          for (const plane of [...backends.ipSets, ...backends.cleanups]) plane.queueResync();
-        },
-      },
-      {
-        name: 'routes',
-        intervalMs: config.routeRefreshIntervalMs,
-        queueResync: () => {
-          for (const table of routeTables) table.queueResync();
-        },
-      },
-    ],
-    clock,
-    log,
-    jitter: Math.random,
-    takeMessages: input.takeMessages,
-    setRefusals: (refusals) => {
-      for (const manager of endpointManagers) manager.setRefusals(refusals);
-      for (const refusal of refusals) log.error('Closed instead of programmed', { ...refusal });
-    },
-    afterApply: (outcome) => {
-      for (const manager of endpointManagers) manager.reportStatuses();
-      applyNumber += 1;
-      const level = isFirst || outcome.operations > 0 ? 'info' : 'debug';
-      isFirst = false;
-      log[level]('Applied', {
-        apply: applyNumber,
-        operations: outcome.operations,
-        dirty: outcome.dirty,
-        phaseMs: outcome.phaseMs,
-      });
-      input.publish();
-    },
-    onInSync: input.reportInSync,
-    onFatal: input.fail,
-  });
   monitor.start(
     (event) => {
-      for (const table of routeTables) table.onInterfaceState(event);
+      parts.networking.onInterfaceState(event);
+      parts.bandwidth.onInterfaceState(event);
       loop.onInterfaceState(event);
     },
     (event) => loop.onInterfaceAddresses(event),
     () => loop.setInterfacesInSync(),
   );
-  let current = parsed;
   return {
     loop,
-    statuses,
+    statuses: parts.statuses,
     reportingIntervalMs: config.reportingIntervalMs,
-    onConfigUpdate: (update) => {
-      try {
-        const change = diffLive(current, readConfig(update, log));
-        current = { ...current, config: change.config, live: change.live };
-        if (change.applied.length > 0) log.info('Configuration changed', { keys: change.applied });
-        if (change.needRestart.length > 0)
-          log.warn('Configuration changed that needs a restart; it is not applied', { keys: change.needRestart });
-      } catch (error) {
-        log.error('A later configuration cannot be used; the one in force stays', { error: errorMessage(error) });
-      }
-    },
+    onConfigUpdate: createConfigUpdater(parsed, log),
     onWorkloadStatuses: (list) => {
       for (const status of list) statusFiles.report(status);
     },
