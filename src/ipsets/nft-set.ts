@@ -101,6 +101,11 @@ export class NftSet {
 
   /** Makes the members exactly these. */
   replace(members: Iterable<string>): void {
+    if (this.#members.size === 0) {
+      this.#invalid.clear();
+      this.add(members);
+      return;
+    }
     const next = createSetMembers(this.#family, this.type);
     this.#invalid.clear();
     this.kernelRefusal = undefined;

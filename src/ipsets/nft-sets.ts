@@ -55,6 +55,8 @@ export class NftSets implements IpSets {
   #shaken = new Set<string>();
   /** How many programmed chains use a set. */
   readonly #uses = new Map<string, number>();
+  /** Sets with a bad member or a refusal. */
+  readonly #troubled = new Set<string>();
   #needsNewTable = false;
 
   constructor(options: { readonly family: Family; readonly log: Logger }) {
@@ -156,20 +158,22 @@ export class NftSets implements IpSets {
 
   /** Gives sets that the kernel refused another chance. */
   retryRefused(): void {
-    for (const set of this.#sets.values()) {
-      if (set.kernelRefusal === undefined) continue;
-      const before = this.#state(set.nftName);
+    for (const nftName of [...this.#troubled]) {
+      const set = this.#sets.get(nftName);
+      if (set?.kernelRefusal === undefined) continue;
+      const before = this.#state(nftName);
       set.kernelRefusal = undefined;
-      this.#touch(set.nftName, before);
+      this.#touch(nftName, before);
     }
   }
 
   /** Every set that is closed or incomplete right now. */
   refusals(): Refusal[] {
     const refusals: Refusal[] = [];
-    for (const set of this.#sets.values()) {
-      const reason = set.kernelRefusal ?? set.badMembers;
-      if (set.wanted && reason !== undefined) {
+    for (const nftName of this.#troubled) {
+      const set = this.#sets.get(nftName);
+      const reason = set?.kernelRefusal ?? set?.badMembers;
+      if (set?.wanted === true && reason !== undefined) {
         refusals.push({ family: this.family, kind: 'set', object: set.id, reason });
       }
     }
@@ -275,6 +279,10 @@ export class NftSets implements IpSets {
 
   #touch(nftName: string, stateBefore: string | undefined): void {
     this.#dirty.add(nftName);
+    const set = this.#sets.get(nftName);
+    const isTroubled = set?.kernelRefusal !== undefined || set?.badMembers !== undefined;
+    if (isTroubled) this.#troubled.add(nftName);
+    else this.#troubled.delete(nftName);
     if (this.#state(nftName) !== stateBefore) this.#shaken.add(nftName);
   }
 

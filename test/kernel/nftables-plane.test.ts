@@ -235,6 +235,26 @@ describe('NftablesPlane on the kernel', () => {
     expect((await plane.apply()).operations).toBe(0);
   });
 
+  it('matches interfaces whose names are words of nft, in rules', async () => {
+    const { plane } = realPlane(ns);
+    fillNode(plane);
+    const names = ['vlan', 'drop', 'iifname', '0', 'x;y', 'a{b', 'eth0.5'];
+    const rules = names.flatMap((name): Rule[] => [
+      { match: [{ kind: 'in-interface', name }], action: ACCEPT },
+      {
+        match: [{ kind: 'out-interface', name: name.slice(0, 14), wildcard: true }],
+        action: { kind: 'log', prefix: 'iifname x' },
+      },
+    ]);
+    plane.layer('filter').setChain(chain('cali-po-web', ...rules));
+    expect((await plane.apply()).refused).toEqual([]);
+    const text = await dump();
+    for (const name of names) expect(text).toContain(`iifname "${name}" counter accept`);
+    expect(text).toContain('oifname "drop*" counter log prefix "iifname x: "');
+    plane.queueResync();
+    expect((await plane.apply()).operations).toBe(0);
+  });
+
   it('never has a moment with half a table: a watcher sees whole generations only', async () => {
     const { plane } = realPlane(ns);
     fillNode(plane);

@@ -38,8 +38,8 @@ const CLOSED_BY_DROP = /^cali-(?:tw|fw|th|fh|thfw|fhfw|pi|po|pri|pro|gi|go|sm)-/
 const CLOSED_BY_NOTHING = /^cali-(?:egress-dscp$|rpf-skip$|cidr-block$|arp-(?!dispatch))/u;
 /** What nft takes for the name of an object; it has no way to quote one. */
 const NAME = /^[A-Za-z][A-Za-z0-9/_.-]*$/u;
-/** Interface names that can stand unquoted in a rule, as Felix has them there. */
-const INTERFACE = /^[A-Za-z0-9/_.-]+$/u;
+/** Interface names that stay themselves between quotes; nft would take a trailing `*` for a wildcard. */
+const INTERFACE = /^[\x21\x23-\x29\x2b-\x5b\x5d-\x7e]{1,15}$/u;
 const QUOTED = /"[^"\n]*"/gu;
 /** Outside of quotes any of these would end the statement or change its meaning. */
 const UNSAFE = /[;\n#$\\"]/u;
@@ -67,12 +67,27 @@ export function isPrintableName(fullName: string): boolean {
   return NAME.test(fullName);
 }
 
-/** Whether the names in a rule can be handed to nft as they are. */
-function hasPrintableNames({ match, action }: Rule): boolean {
-  if ((action?.kind === 'jump' || action?.kind === 'goto') && !NAME.test(action.chain)) return false;
-  return match.every((part) => {
-    return (part.kind !== 'in-interface' && part.kind !== 'out-interface') || INTERFACE.test(part.name);
-  });
+/** Whether nft can be told an interface name (in quotes). */
+export function isPrintableInterface(name: string): boolean {
+  return INTERFACE.test(name);
+}
+
+/**
+ * The text of a rule as nft takes it, or null if there is none: Felix's form, which is hashed, has interface names
+ * without quotes, which nft refuses where they are words of its own (`vlan`, `bridge`).
+ */
+function statement(text: string, { match, action }: Rule): string | null {
+  if ((action?.kind === 'jump' || action?.kind === 'goto') && !NAME.test(action.chain)) return null;
+  let quoted = text;
+  for (const part of match) {
+    if (part.kind !== 'in-interface' && part.kind !== 'out-interface') continue;
+    if (!isPrintableInterface(part.name)) return null;
+    const key = part.kind === 'in-interface' ? 'iifname' : 'oifname';
+    const name = part.wildcard === true ? `${part.name}*` : part.name;
+    // The first occurrence is the match: texts of other matches hold no interface names, and actions come later.
+    quoted = quoted.replace(`${key} ${name}`, () => `${key} "${name}"`);
+  }
+  return UNSAFE.test(quoted.replace(QUOTED, '')) ? null : quoted;
 }
 
 function usedSets(rules: readonly Rule[]): string[] {
@@ -86,12 +101,13 @@ function usedSets(rules: readonly Rule[]): string[] {
 function statements(rendered: RenderedNftChain, rules: readonly Rule[], chainName: string): string[] {
   return rendered.texts.map((text, at) => {
     const rule = rules[at];
-    if (UNSAFE.test(text.replace(QUOTED, '')) || rule === undefined || !hasPrintableNames(rule)) {
+    const safe = rule === undefined ? null : statement(text, rule);
+    if (safe === null) {
       throw new BugError(
         `rule ${at + 1} of chain ${chainName} cannot be handed to nft safely: ${JSON.stringify(text)}`,
       );
     }
-    return `${text} comment "${rendered.comments[at] ?? ''}"`;
+    return `${safe} comment "${rendered.comments[at] ?? ''}"`;
   });
 }
 

@@ -2,7 +2,7 @@
 import type { VerdictMap } from '../../model/chain.js';
 import type { TableName } from '../../model/family.js';
 import { layerName } from './render.js';
-import { isPrintableName } from './rendered-chains.js';
+import { isPrintableInterface, isPrintableName } from './rendered-chains.js';
 
 /** What the next transaction does to one map. */
 export interface MapChange {
@@ -18,16 +18,13 @@ export interface MapChange {
   readonly unprintable: readonly string[];
 }
 
-/** Names that stay themselves between quotes; nft would take a trailing `*` for a wildcard. */
-const PRINTABLE = /^[\x21\x23-\x29\x2b-\x5b\x5d-\x7e]{1,15}$/u;
-
 /** Compares a wanted map with the kernel's elements (undefined = no such map). */
 export function diffMap(layer: TableName, map: VerdictMap, known: ReadonlyMap<string, string> | undefined): MapChange {
   const elements = new Map<string, string>();
   const unprintable: string[] = [];
   for (const [name, chain] of map.elements) {
     const target = layerName(layer, chain);
-    if (PRINTABLE.test(name) && isPrintableName(target)) elements.set(name, target);
+    if (isPrintableInterface(name) && isPrintableName(target)) elements.set(name, target);
     else unprintable.push(name);
   }
   const removed: string[] = [];

@@ -144,6 +144,20 @@ describe('NftablesPlane.apply', () => {
     expect(kernel.elements('ip', 'calico', 'cali40this-host')).toEqual([]);
   });
 
+  it('programs a forced chain that nothing refers to, and takes it away with its mark', async () => {
+    const { plane, apply, rules } = setUp();
+    fillNode(plane);
+    const filter = plane.layer('filter');
+    filter.setChain({ ...chain('cali-pi-needed', act('accept')), forced: true });
+    filter.setChain(chain('cali-pi-unneeded', act('accept')));
+    await apply();
+    expect(rules('filter-cali-pi-needed')).toEqual(['counter accept']);
+    expect(rules('filter-cali-pi-unneeded')).toBeUndefined();
+    filter.setChain(chain('cali-pi-needed', act('accept')));
+    await apply();
+    expect(rules('filter-cali-pi-needed')).toBeUndefined();
+  });
+
   it('keeps what a manager asks for while a transaction is under way', async () => {
     const { plane, kernel, apply } = setUp();
     fillNode(plane);
