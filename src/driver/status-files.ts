@@ -54,6 +54,8 @@ export class EndpointStatusFiles {
   readonly #folder: string;
   readonly #desired = new Map<string, string>();
   #known = new Map<string, string | null>();
+  /** Stamps of the files when they were last read. */
+  #stamps = new Map<string, string>();
   readonly #dirty = new Set<string>();
   #isInSync = false;
   #mustRelist = true;
@@ -137,22 +139,28 @@ export class EndpointStatusFiles {
     this.#timer = this.#options.clock.setTimer(delayMs, () => this.#wake());
   }
 
-  /** Reads the folder; whatever is not as wanted becomes dirty. */
+  /** Reads the folder, and the files that changed since the last time; whatever is not as wanted becomes dirty. */
   async #relist(errors: string[]): Promise<void> {
     const { files } = this.#options;
     const known = new Map<string, string | null>();
+    const stamps = new Map<string, string>();
     try {
       for (const name of await files.list(this.#folder)) {
-        const text = await this.#readFile(name);
-        if (text !== undefined) known.set(name, text);
+        const stamp = await files.stamp(`${this.#folder}/${name}`);
+        if (stamp !== null) stamps.set(name, stamp);
+        const text = stamp !== null && stamp === this.#stamps.get(name) ? this.#known.get(name) : undefined;
+        const current = text ?? (await this.#readFile(name));
+        if (current !== undefined) known.set(name, current);
       }
     } catch (error) {
       errors.push(errorMessage(error));
       return;
     }
     this.#known = known;
+    this.#stamps = stamps;
     this.#mustRelist = false;
-    for (const name of new Set([...known.keys(), ...this.#desired.keys()])) this.#dirty.add(name);
+    for (const [name, text] of known) if (text !== this.#desired.get(name)) this.#dirty.add(name);
+    for (const name of this.#desired.keys()) if (!known.has(name)) this.#dirty.add(name);
   }
 
   /** The text of a file; null if it can't be read (to be replaced), undefined for a folder (left alone, as by Felix). */
@@ -180,6 +188,7 @@ export class EndpointStatusFiles {
         } else if (this.#known.get(name) !== wanted) {
           await files.replace(`${this.#folder}/${name}`, wanted, FILE_MODE);
           this.#known.set(name, wanted);
+          this.#stamps.delete(name);
         }
       } catch (error) {
         this.#dirty.add(name);

@@ -38,6 +38,10 @@ const RTA_OUT_INTERFACE = 4;
 const RTA_TABLE = 15;
 const IFLA_NAME = 3;
 const NDA_IFINDEX = 8;
+const TCA_KIND = 1;
+const IFLA_EXT_MASK = 29;
+/** Statistics are most of a link's message, and cost the kernel most of its time. */
+const RTEXT_FILTER_SKIP_STATS = 8;
 
 const TRAFFIC_CONTROL: ReadonlySet<KernelOperation['op']> = new Set<TrafficControlOperation['op']>([
   'replace-tbf',
@@ -84,7 +88,7 @@ export class NetlinkRouteKernel implements RouteKernel {
     return this.#attempt(() => {
       const payloads: Buffer[] = [];
       const names = new Map<number, string>();
-      this.#dump(RTM.getLink, (message) => {
+      this.#links((message) => {
         const payload = Buffer.from(message.payload);
         payloads.push(payload);
         names.set(payload.readInt32LE(4), attributeText(parseAttributes(payload.subarray(16)).get(IFLA_NAME)));
@@ -137,13 +141,18 @@ export class NetlinkRouteKernel implements RouteKernel {
 
   listNeighbours(family: Family, interfaceNames?: readonly string[]): Promise<readonly KernelNeighbour[]> {
     return this.#attempt(() => {
-      const names = this.#names();
-      const wanted = interfaceNames === undefined ? null : new Set(interfaceNames);
       const neighbours: KernelNeighbour[] = [];
-      this.#neighbours(afOf(family), 0, (message) => {
-        const neighbour = readNetlinkNeighbour(message.payload, names);
-        if (neighbour !== null && (wanted === null || wanted.has(neighbour.interfaceName))) neighbours.push(neighbour);
-      });
+      const read = (ifindex: number, names: InterfaceNames): void => {
+        this.#neighbours(afOf(family), ifindex, (message) => {
+          const neighbour = readNetlinkNeighbour(message.payload, names);
+          if (neighbour !== null) neighbours.push(neighbour);
+        });
+      };
+      if (interfaceNames === undefined) read(0, this.#names());
+      for (const name of interfaceNames ?? []) {
+        const ifindex = this.#index(name);
+        if (ifindex !== null) read(ifindex, (other) => (other === ifindex ? name : null));
+      }
       return neighbours;
     });
   }
@@ -161,8 +170,17 @@ export class NetlinkRouteKernel implements RouteKernel {
     });
   }
 
-  listTrafficControl(interfaceNames: readonly string[]): Promise<readonly KernelTrafficControl[]> {
-    return this.#tools.listTrafficControl(interfaceNames);
+  /** Asks the tools only about interfaces that have a queueing discipline other than the kernel's own. */
+  async listTrafficControl(interfaceNames: readonly string[]): Promise<readonly KernelTrafficControl[]> {
+    const shaped = await this.#attempt(() => this.#shapedInterfaces());
+    const asked = interfaceNames.filter((name) => shaped.has(name));
+    const listed = asked.length === 0 ? [] : await this.#tools.listTrafficControl(asked);
+    const byName = new Map(listed.map((entry) => [entry.interfaceName, entry]));
+    return interfaceNames.flatMap((interfaceName) => {
+      if (!shaped.has(interfaceName)) return [{ interfaceName, tbf: null, hasIngress: false, redirects: [] }];
+      const entry = byName.get(interfaceName);
+      return entry === undefined ? [] : [entry];
+    });
   }
 
   async apply(operations: readonly KernelOperation[]): Promise<readonly (KernelFailure | null)[]> {
@@ -268,13 +286,33 @@ export class NetlinkRouteKernel implements RouteKernel {
     );
   }
 
-  #dump(type: number, onMessage: (message: ReceivedMessage) => void): void {
-    this.#socket.dump(type, (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0), onMessage);
+  #shapedInterfaces(): Set<string> {
+    const indexes = new Set<number>();
+    this.#socket.dump(
+      RTM.getQdisc,
+      (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0).u32(0),
+      ({ payload }) => {
+        if (attributeText(parseAttributes(payload.subarray(20)).get(TCA_KIND)) !== 'noqueue')
+          indexes.add(payload.readInt32LE(4));
+      },
+    );
+    return new Set([...indexes].map((ifindex) => this.#name(ifindex)).filter(isPresent));
+  }
+
+  #links(onMessage: (message: ReceivedMessage) => void): void {
+    this.#socket.dump(
+      RTM.getLink,
+      (writer) => {
+        writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0);
+        writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+      },
+      onMessage,
+    );
   }
 
   #names(): InterfaceNames {
     const names = new Map<number, string>();
-    this.#dump(RTM.getLink, (message) => {
+    this.#links((message) => {
       names.set(
         message.payload.readInt32LE(4),
         attributeText(parseAttributes(message.payload.subarray(16)).get(IFLA_NAME)),

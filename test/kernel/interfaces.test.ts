@@ -111,6 +111,7 @@ describe('InterfaceSysctlsReconciler', () => {
       },
       replace: (path, text) => writeFile(path, text),
       remove: () => Promise.reject(new Error('not used')),
+      stamp: () => Promise.reject(new Error('not used')),
       list: async (path) =>
         (await namespace.run(['ls', path]).catch(() => '')).split('\n').filter((name) => name !== ''),
     };

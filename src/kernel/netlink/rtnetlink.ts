@@ -21,6 +21,7 @@ export const RTM = {
   newRule: 32,
   deleteRule: 33,
   getRule: 34,
+  getQdisc: 38,
 } as const;
 
 /** Multicast groups (enum rtnetlink_groups). */

@@ -29,6 +29,7 @@ export function filesIn(namespace: Namespace): HostFiles {
     write: readOnly,
     replace: readOnly,
     remove: readOnly,
+    stamp: () => Promise.reject(new Error('not used')),
     list: async (path) =>
       (await namespace.run(['ls', path], { reject: false })).split('\n').filter((name) => name !== ''),
   };

@@ -44,6 +44,7 @@ export function namespaceFiles(namespace: Namespace): HostFiles {
     },
     replace: () => Promise.reject(new Error('not used')),
     remove: () => Promise.reject(new Error('not used')),
+    stamp: () => Promise.reject(new Error('not used')),
     list: async (path) =>
       (await namespace.run(['ls', path], { reject: false })).split('\n').filter((name) => name !== ''),
   };

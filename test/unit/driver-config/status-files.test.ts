@@ -39,6 +39,9 @@ class MemoryFiles implements HostFiles {
     this.texts.delete(path);
     return Promise.resolve();
   }
+  stamp(path: string): Promise<string | null> {
+    return Promise.resolve(this.texts.get(path) ?? null);
+  }
   list(path: string): Promise<string[]> {
     const all = [...this.texts.keys(), ...this.#folders];
     return Promise.resolve(

@@ -32,6 +32,9 @@ class MemoryFiles implements HostFiles {
     this.files.delete(path);
     return Promise.resolve();
   }
+  stamp(path: string): Promise<string | null> {
+    return Promise.resolve(this.files.get(path) ?? null);
+  }
   list(path: string): Promise<string[]> {
     return Promise.resolve([...this.files.keys()].filter((file) => file.startsWith(`${path}/`)));
   }

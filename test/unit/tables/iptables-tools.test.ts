@@ -195,6 +195,7 @@ describe('features', () => {
       replace: () => Promise.resolve(),
       remove: () => Promise.resolve(),
       list: () => Promise.resolve([]),
+      stamp: () => Promise.resolve(null),
     };
     const overrides = new Map([
       ['SNATFullyRandom', true],
