@@ -262,12 +262,13 @@ export function map<T, U>(decoder: Decoder<T>, change: (value: T, cursor: Cursor
   return (cursor) => change(decoder(cursor), cursor);
 }
 
-/** Reads a whole document: its value, or all its problems. */
+/** Reads a whole document: its value, or all its problems in order of their lines. */
 export function decodeDocument<T>(
   document: ResourceDocument,
   decoder: Decoder<T>,
 ): { readonly value: T } | { readonly problems: readonly ResourceProblem[] } {
   const problems: ResourceProblem[] = [];
   const read = new Cursor(document, problems, document.node, '').attempt(decoder);
+  problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
   return read === undefined || problems.length > 0 ? { problems } : read;
 }
