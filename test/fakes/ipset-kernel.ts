@@ -22,8 +22,10 @@ const DEFAULT_MAX_ELEM = 65_536;
 
 class Refused extends Error {}
 
-/** Said by the kernel, after it did what came before; all else ipset finds out itself, and forgets its buffer. */
-const KERNEL_REFUSALS = ['Hash is full', 'Element cannot', 'Set cannot', 'The sets cannot'];
+interface NumberedLine {
+  readonly number: number;
+  readonly words: readonly string[];
+}
 
 const NO_SUCH_SET = 'The set with the given name does not exist';
 
@@ -98,31 +100,64 @@ export class FakeIpSetKernel {
     return { stdout: [...head, ...set.members].map((line) => `${line}\n`).join('') };
   }
 
+  /**
+   * As ipset does it: additions to one set (or deletions) are collected until another command has been parsed. A line
+   * that does not parse ends everything, and what was collected is lost; a line that the kernel refuses ends
+   * everything, and what was before it stays.
+   */
   #restore(script: string, exist: boolean): FakeAnswer {
-    let number = 0;
-    /** Members changed by the lines that ipset would still have in its buffer, and how they were before. */
-    let buffered = { key: '', set: new Set<string>(), before: new Set<string>() };
-    for (const line of script.split('\n')) {
-      if (line === '') continue;
-      number++;
-      const [verb = '', name = ''] = line.split(' ');
-      const set = this.sets.get(name)?.members;
-      if (set !== undefined && buffered.key !== `${verb} ${name}`) {
-        buffered = { key: `${verb} ${name}`, set, before: new Set(set) };
-      }
-      try {
-        this.#execute(line.split(' '), exist);
-        this.lines.push(line);
-      } catch (error) {
-        if (!(error instanceof Refused)) throw error;
-        if (!KERNEL_REFUSALS.some((text) => error.message.startsWith(text))) {
-          buffered.set.clear();
-          for (const member of buffered.before) buffered.set.add(member);
+    let collected: NumberedLine[] = [];
+    const failed = (number: number, error: unknown): FakeAnswer => {
+      if (!(error instanceof Refused)) throw error;
+      return { exitCode: 1, stderr: `ipset v7.17: Error in line ${number}: ${error.message}\n` };
+    };
+    const send = (lines: readonly NumberedLine[]): FakeAnswer | null => {
+      for (const { number, words } of lines) {
+        try {
+          this.#execute(words, exist);
+          this.lines.push(words.join(' '));
+        } catch (error) {
+          return failed(number, error);
         }
-        return { exitCode: 1, stderr: `ipset v7.17: Error in line ${number}: ${error.message}\n` };
+      }
+      return null;
+    };
+    for (const [index, text] of script.split('\n').entries()) {
+      if (text === '') continue;
+      const line = { number: index + 1, words: text.split(' ') };
+      const [verb, name] = line.words;
+      try {
+        this.#parse(line.words);
+      } catch (error) {
+        return failed(line.number, error);
+      }
+      const [firstVerb, firstName] = collected[0]?.words ?? [];
+      const mayCollect = verb === 'add' || verb === 'del';
+      if (verb !== firstVerb || name !== firstName || !mayCollect) {
+        const refusal = send(collected);
+        if (refusal !== null) return refusal;
+        collected = [];
+      }
+      if (mayCollect) collected.push(line);
+      else {
+        const refusal = send([line]);
+        if (refusal !== null) return refusal;
       }
     }
-    return {};
+    return send(collected) ?? {};
+  }
+
+  /** What ipset itself finds wrong with a line, before it sends anything. */
+  #parse(words: readonly string[]): void {
+    const [verb = '', name = '', argument = '', familyWord, , maxElemWord] = words;
+    if (verb === 'create') {
+      if (!KNOWN_TYPES.has(argument)) throw new Refused(`Syntax error: unknown settype ${argument}`);
+      if (familyWord !== 'family' || maxElemWord !== 'maxelem') throw new Refused('Syntax error: bad create');
+    } else if (verb === 'add' || verb === 'del') {
+      this.#member(this.#get(name), argument);
+    } else if (!['destroy', 'flush', 'swap'].includes(verb)) {
+      throw new Refused(`Unknown command ${verb}`);
+    }
   }
 
   #execute(words: readonly string[], exist: boolean): void {
@@ -153,7 +188,7 @@ export class FakeIpSetKernel {
         }
         return;
       default:
-        throw new Refused(`Unknown command ${verb}`);
+        throw new Error(`The fake does not carry out ${verb}`);
     }
   }
 
@@ -164,9 +199,7 @@ export class FakeIpSetKernel {
   }
 
   #create(name: string, words: readonly string[], exist: boolean): void {
-    const [, , type = '', familyWord, familyName, maxElemWord, maxElem] = words;
-    if (!KNOWN_TYPES.has(type)) throw new Refused(`Syntax error: unknown settype ${type}`);
-    if (familyWord !== 'family' || maxElemWord !== 'maxelem') throw new Refused('Syntax error: bad create');
+    const [, , type = '', , familyName, , maxElem] = words;
     const family = familyName === 'inet6' ? 6 : 4;
     const old = this.sets.get(name);
     if (old !== undefined) {
