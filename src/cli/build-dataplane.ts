@@ -6,6 +6,7 @@ import { errorMessage } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { diffLive } from '../driver/config/live.js';
 import { parseConfig, type ParsedConfig } from '../driver/config/config.js';
+import type { DriverMetrics } from '../driver/driver-metrics.js';
 import { DataplaneLoop } from '../driver/loop.js';
 import type { DataplaneInput, RunningDataplane } from '../driver/session-driver.js';
 import { StatusCombiner } from '../driver/status-combiner.js';
@@ -50,6 +51,7 @@ export interface DataplaneBuilderOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly options: DriverOptions;
+  readonly driverMetrics: DriverMetrics;
 }
 
 /** Parses a ConfigUpdate and says in the log what it could not use. @throws ConfigError where Felix would die. */
@@ -128,8 +130,11 @@ async function createParts(
   encapsulation: Encapsulation,
   builder: DataplaneBuilderOptions,
 ): Promise<Parts> {
-  const { access, clock, log } = builder;
-  const onOperation = (operation: Operation): void => log.debug('Operation', { ...operation });
+  const { access, clock, log, driverMetrics } = builder;
+  const onOperation = (operation: Operation): void => {
+    driverMetrics.operation(operation);
+    log.debug('Operation', { ...operation });
+  };
   const [environment, features] = await Promise.all([
     detectEnvironment(config, encapsulation, builder),
     detectFeatures(access.broker, hostFiles, config.featureDetectOverride, log),
@@ -176,7 +181,7 @@ function createLoop(
   builder: DataplaneBuilderOptions,
 ): DataplaneLoop {
   const { backends, networking, sysctls, bandwidth, managers, endpointManagers } = parts;
-  const { clock, log } = builder;
+  const { clock, log, driverMetrics } = builder;
   let applyNumber = 0;
   const resync = (reconcilers: readonly Reconciler[]) => (): void => {
     for (const reconciler of reconcilers) reconciler.queueResync();
@@ -206,14 +211,20 @@ function createLoop(
     clock,
     log,
     jitter: Math.random,
-    takeMessages: input.takeMessages,
+    takeMessages: () => {
+      const messages = input.takeMessages();
+      driverMetrics.messages(messages.map((message) => message.case ?? ''));
+      return messages;
+    },
     setRefusals: (refusals) => {
       for (const manager of endpointManagers) manager.setRefusals(refusals);
+      driverMetrics.refusals(refusals);
       for (const refusal of refusals) log.error('Closed instead of programmed', { ...refusal });
     },
     afterApply: (outcome) => {
       for (const manager of endpointManagers) manager.reportStatuses();
       applyNumber += 1;
+      driverMetrics.applied(outcome);
       const level = applyNumber === 1 || outcome.operations > 0 ? 'info' : 'debug';
       const { operations, dirty, phaseMs } = outcome;
       log[level]('Applied', { apply: applyNumber, operations, dirty, phaseMs });

@@ -2,7 +2,8 @@
 import { DataplaneError } from '../base/errors.js';
 import { runBroker } from '../kernel/broker-process.js';
 import { hasInheritedPipes } from '../transport/pipe.js';
-import { exitCodeOf, runPipe } from './pipe.js';
+import { runPipe } from './pipe.js';
+import { exitCodeOf } from './process.js';
 import { VERSION } from './version.js';
 
 /** First argument of the broker process, which is this same program. */

@@ -98,6 +98,17 @@ export class SessionDriver {
     await this.#dataplane?.stop();
   }
 
+  /** Milliseconds that the running apply has taken so far; 0 when none runs. */
+  stalledMs(): number {
+    return this.#dataplane?.loop.stalledMs() ?? 0;
+  }
+
+  /** What waits, for /debug/state. */
+  state(): { readonly queueDepth: number; readonly queueBytes: number; readonly sendBacklog: number } {
+    const { depth, pendingBytes } = this.#queue;
+    return { queueDepth: depth, queueBytes: pendingBytes, sendBacklog: this.#options.session.sendBacklog };
+  }
+
   #onMessage(payload: ToDataplanePayload, sizeBytes: number): void {
     switch (payload.case) {
       case 'configUpdate':

@@ -1,0 +1,94 @@
+// What every command that runs for a while shares: logger, ways to the kernel, signals, exit codes.
+import { DataplaneError, errorMessage } from '../base/errors.js';
+import type { SessionEnd } from '../driver/session-driver.js';
+import { systemClock } from '../kernel/system-clock.js';
+import { type KernelAccess, openKernelAccess } from './kernel-access.js';
+import { createLogger, type RootLogger } from './logger.js';
+import { type DriverOptions, readOptions } from './options.js';
+import { DriverMetrics } from '../driver/driver-metrics.js';
+import { Metrics } from '../metrics/metrics.js';
+import type { SessionContext } from './serve-session.js';
+import { VERSION } from './version.js';
+
+/** Exit codes, documented in docs/operations.md. */
+export const EXIT = { ok: 0, dataplane: 1, usage: 64, protocol: 65, software: 70, config: 78 } as const;
+
+/** Longest time that stopping may take: Felix sends SIGKILL after four seconds (ops.md section 2). */
+const STOP_TIMEOUT_MS = 900;
+
+/** The exit code that says why we end. */
+export function exitCodeOf(error: unknown): number {
+  if (!(error instanceof DataplaneError)) return EXIT.software;
+  switch (error.kind) {
+    case 'protocol':
+      return EXIT.protocol;
+    case 'config':
+      return EXIT.config;
+    case 'tool':
+    case 'netlink':
+    case 'refused':
+      return EXIT.dataplane;
+    case 'bug':
+      return EXIT.software;
+  }
+}
+
+/** Logs how a session ended, as the last line where the process ends with it; returns the exit code for that. */
+export function reportEnd(end: SessionEnd, log: RootLogger): number {
+  if (end.kind === 'fatal') {
+    log.error(`Ending: ${errorMessage(end.error)}. The kernel keeps what is programmed`);
+    return exitCodeOf(end.error);
+  }
+  if (end.reason.kind === 'error') {
+    log.error(`Ending: ${end.reason.error.message}. The kernel keeps what is programmed`);
+    return exitCodeOf(end.reason.error);
+  }
+  log.info('Ending: the control plane closed the connection. The kernel keeps what is programmed', {
+    reason: end.reason.kind,
+  });
+  return EXIT.ok;
+}
+
+/** A process that programs the kernel. */
+export interface DriverContext extends SessionContext {
+  readonly access: KernelAccess;
+  readonly options: DriverOptions;
+}
+
+/** Reads the options and opens the ways to the kernel. @throws ConfigError for bad options. */
+export function openDriverContext(brokerEntry: readonly string[]): DriverContext {
+  const startedMs = systemClock.nowMs();
+  const options = readOptions(process.env);
+  const log = createLogger(options.logFormat, options.logLevel === undefined ? 'info' : options.logLevel);
+  const access = openKernelAccess({ driver: options.kernelDriver, brokerEntry, clock: systemClock, log });
+  const metrics = new Metrics();
+  metrics.set('felix_driver_build_info', 1, {
+    version: VERSION,
+    node_version: process.version,
+    backend: access.description.nftables,
+  });
+  metrics.beforeScrape(() => metrics.set('felix_driver_resident_memory_bytes', process.memoryUsage.rss()));
+  const driverMetrics = new DriverMetrics(metrics, systemClock, startedMs);
+  return { access, clock: systemClock, log, options, startedMs, metrics, driverMetrics };
+}
+
+/** Resolves with `code` at SIGTERM or SIGINT. */
+export function untilSignal(log: RootLogger): Promise<number> {
+  return new Promise((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(name, () => {
+        log.info('Ending: stopped by a signal. The kernel keeps what is programmed', { signal: name });
+        resolve(EXIT.ok);
+      });
+    }
+  });
+}
+
+/**
+ * Waits for `stopping`, but not for a tool that hangs: its transaction is atomic, and the next start reads what stands.
+ */
+export async function stopInTime(stopping: Promise<unknown>, log: RootLogger): Promise<void> {
+  const timeout = new Promise<void>((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS).unref());
+  await Promise.race([stopping, timeout]);
+  log.flush();
+}
