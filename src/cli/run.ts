@@ -1,33 +1,92 @@
 // Picks the command. Without arguments and with descriptors 3 and 4 open, Felix started us.
+import type { Command } from 'commander';
 import { DataplaneError } from '../base/errors.js';
 import { runBroker } from '../kernel/broker-process.js';
-import { hasInheritedPipes } from '../transport/pipe.js';
+import { hasInheritedPipes } from '../transport/inherited-pipes.js';
+import type { MockOptions } from './mock.js';
 import { runPipe } from './pipe.js';
-import { exitCodeOf } from './process.js';
+import { EXIT, exitCodeOf } from './process.js';
+import type { ServeOptions } from './serve.js';
+import type { StandaloneOptions } from './standalone.js';
 import { VERSION } from './version.js';
 
 /** First argument of the broker process, which is this same program. */
 const BROKER_ARGUMENT = '__broker';
+
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
+function withAddress(command: Command): Command {
+  return command
+    .option('--grpc', 'gRPC (felix.dataplane.v1.DataplaneService) instead of Felix frames')
+    .option('--tls-cert <file>', 'certificate (PEM) for mutual TLS over TCP')
+    .option('--tls-key <file>', 'its private key')
+    .option('--tls-ca <file>', 'authority that signs the peers')
+    .option('--tls-peer <name>', 'name that a peer certificate may have; repeatable', collect, [])
+    .option('--plaintext', 'TCP without TLS, on loopback only');
+}
+
+/** Commands are loaded when they are asked for: driver mode, which Felix waits for, needs none of them. */
+async function createProgram(brokerEntry: readonly string[], done: (code: number) => void): Promise<Command> {
+  const commander = await import('commander');
+  const program = new commander.Command('felix-dataplane')
+    .description(
+      "External dataplane driver for Calico's Felix. Started by Felix (DataplaneDriver), it takes no arguments.",
+    )
+    .version(VERSION)
+    .showHelpAfterError()
+    .exitOverride();
+  withAddress(program.command('serve').description('run as a service that control planes connect to'))
+    .requiredOption('--listen <address>', 'unix:/path, HOST:PORT or [IPv6]:PORT')
+    .option('--take-over', 'let a second control plane take the place of the first')
+    .action(async (options: ServeOptions) => done(await (await import('./serve.js')).runServe(options, brokerEntry)));
+  withAddress(program.command('mock').description('be the control plane of a driver, from YAML files'))
+    .argument('<path>', 'file or folder of Calico and Kubernetes resources; a change is sent at once')
+    .requiredOption('--to <address>', 'where the driver serves')
+    .option('--hostname <name>', 'node whose driver is served (default: this host)')
+    .option('--set <key=value>', 'Felix parameter; repeatable', collect, [])
+    .option('--once', 'end when the dataplane is in sync')
+    .action(async (path: string, options: MockOptions) =>
+      done(await (await import('./mock.js')).runMock(path, options)),
+    );
+  program
+    .command('standalone')
+    .description('driver and control plane in one process: policy for hosts and containers without Kubernetes')
+    .argument('<path>', 'file or folder of Calico and Kubernetes resources; a change is enforced at once')
+    .option('--hostname <name>', 'name of this node (default: this host)')
+    .option('--set <key=value>', 'Felix parameter; repeatable', collect, [])
+    .action(async (path: string, options: StandaloneOptions) =>
+      done(await (await import('./standalone.js')).runStandalone(path, options, brokerEntry)),
+    );
+  program
+    .command('relay')
+    .description('join Felix to a driver that runs as a service (see felix-dataplane relay --help)');
+  return program;
+}
 
 /** Runs the command that `argv` names; resolves with the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
   const [node = process.execPath, script = '', ...args] = argv;
   if (args[0] === BROKER_ARGUMENT) {
     await runBroker();
-    return 0;
+    return EXIT.ok;
   }
   const brokerEntry = [node, ...process.execArgv, script, BROKER_ARGUMENT];
+  let code: number = EXIT.usage;
   try {
     if (args.length === 0 && hasInheritedPipes()) return await runPipe(brokerEntry);
+    const program = await createProgram(brokerEntry, (result) => {
+      code = result;
+    });
+    await program.parseAsync(args, { from: 'user' });
+    return code;
   } catch (error) {
+    if (error instanceof Error && 'code' in error && String(error.code).startsWith('commander.')) {
+      return 'exitCode' in error && error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    }
     if (!(error instanceof DataplaneError)) throw error;
     console.error(`felix-dataplane: ${error.message}`);
     return exitCodeOf(error);
   }
-  if (args[0] === '--version') {
-    console.log(VERSION);
-    return 0;
-  }
-  console.error('felix-dataplane: start it from Felix (DataplaneDriver)');
-  return 64;
 }
