@@ -22,12 +22,21 @@ export class TimeSlices {
     this.#elements++;
     if (this.#elements < ELEMENTS_PER_LOOK) return false;
     this.#elements = 0;
-    return this.#clock.nowMs() - this.#startMs >= this.#sliceMs;
+    return this.#isOver();
+  }
+
+  /** Pauses if the slice is over: for work that comes in pieces of some milliseconds. */
+  async breathe(): Promise<void> {
+    if (this.#isOver()) await this.pause();
   }
 
   /** Lets everything else run, then starts a new slice. */
   async pause(): Promise<void> {
     await sleep(this.#clock, 0);
     this.#startMs = this.#clock.nowMs();
+  }
+
+  #isOver(): boolean {
+    return this.#clock.nowMs() - this.#startMs >= this.#sliceMs;
   }
 }

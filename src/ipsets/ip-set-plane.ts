@@ -271,10 +271,14 @@ export class IpSetPlane implements IpSetReconciler {
         else rebuilt.push(set);
       }
     }
-    const failures = await this.#writer.writeChanges(changed);
+    const failures = await this.#writer.writeChanges(changed, slices);
     for (const set of rebuilt) {
+      // The wrong type in use stays so until the rules that use it are closed: no point in trying at once again.
+      const tries = set.kernel === 'wrong-type' ? MAX_REFUSALS_PER_APPLY : 1;
       const failure = await this.#writer.rebuild(set, slices);
-      if (failure !== null) failures.set(set, failure);
+      if (failure === null) continue;
+      failures.set(set, failure);
+      set.failures += tries - 1;
     }
     for (const [set, error] of failures) {
       set.failures++;

@@ -90,7 +90,7 @@ function runScript(
 ): void {
   let run: MemberRun | null = null;
   const flush = (): void => {
-    if (run !== null) runMembers(ipset, shapeOf(run.name), run);
+    if (run !== null) runMembers(ipset, shapeOf, run);
     run = null;
   };
   let lineNumber = 0;
@@ -160,8 +160,9 @@ function createSet(ipset: IpsetNetlink, name: string, type: IpsetType, family: 4
 }
 
 /** Many in one message; if the kernel refuses, one by one to name the line. */
-function runMembers(ipset: IpsetNetlink, shape: SetShape, run: MemberRun): void {
+function runMembers(ipset: IpsetNetlink, shapeOf: (name: string) => SetShape, run: MemberRun): void {
   const change = (members: readonly string[]): void => {
+    const shape = shapeOf(run.name);
     if (run.verb === 'add') ipset.add(run.name, shape.type, shape.family, members);
     else ipset.delete(run.name, shape.type, shape.family, members);
   };

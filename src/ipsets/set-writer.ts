@@ -69,8 +69,8 @@ export class SetWriter {
    * Brings sets that are absent or matching to what is wanted. One refused set does not stop the others. Rejects with
    * the tool's failure when it does not work at all; the sets under way are then in an unknown state.
    */
-  async writeChanges(sets: Iterable<TrackedSet>): Promise<WriteFailures> {
-    const run = new ChangeRun(this.#tools);
+  async writeChanges(sets: Iterable<TrackedSet>, slices: TimeSlices): Promise<WriteFailures> {
+    const run = new ChangeRun(this.#tools, slices);
     await run.write([...sets]);
     return run.failures;
   }
@@ -83,11 +83,11 @@ export class SetWriter {
   async rebuild(set: TrackedSet, slices: TimeSlices): Promise<ToolError | null> {
     if (set.kernel === 'wrong-type' && (await this.#destroyUnused(set))) {
       await set.adopt(null, slices);
-      return (await this.writeChanges([set])).get(set) ?? null;
+      return (await this.writeChanges([set], slices)).get(set) ?? null;
     }
     const temp = this.#tools.claimTempName();
     try {
-      await this.#fill(set, temp);
+      await this.#fill(set, temp, slices);
       await this.#tools.io.restore(`swap ${temp} ${set.name}\n`);
     } catch (error) {
       set.kernel = 'unknown';
@@ -115,12 +115,13 @@ export class SetWriter {
     return true;
   }
 
-  async #fill(set: TrackedSet, temp: string): Promise<void> {
+  async #fill(set: TrackedSet, temp: string, slices: TimeSlices): Promise<void> {
     let lines = set.createLines(temp);
     for (const { verb, member } of set.allLines()) {
       lines.push(`${verb} ${temp} ${member}`);
       if (lines.length < MAX_LINES_PER_SCRIPT) continue;
       await this.#tools.io.restore(`${lines.join('\n')}\n`);
+      await slices.breathe();
       lines = [];
     }
     if (lines.length > 0) await this.#tools.io.restore(`${lines.join('\n')}\n`);
@@ -131,13 +132,15 @@ export class SetWriter {
 class ChangeRun {
   readonly failures: WriteFailures = new Map();
   readonly #tools: SetWriterTools;
+  readonly #slices: TimeSlices;
   #batch = new Batch();
   #queue: TrackedSet[] = [];
   /** ipset did not say where it failed: from now on each set has a script of its own. */
   #isolate = false;
 
-  constructor(tools: SetWriterTools) {
+  constructor(tools: SetWriterTools, slices: TimeSlices) {
     this.#tools = tools;
+    this.#slices = slices;
   }
 
   async write(sets: TrackedSet[]): Promise<void> {
@@ -172,6 +175,7 @@ class ChangeRun {
     try {
       await this.#tools.io.restore(batch.script);
       for (const part of batch.parts) this.#confirm(part);
+      await this.#slices.breathe();
     } catch (error) {
       if (isToolBroken(error) || !(error instanceof ToolError)) {
         for (const { set } of batch.parts) set.kernel = 'unknown';

@@ -38,6 +38,8 @@ const EXTENSION_BITS: readonly (readonly [number, string])[] = [
   [5, 'forceadd'],
   [6, 'skbinfo'],
 ];
+/** IPSET_FLAG_NOMATCH: the member is an exception. We never write it, but someone may have. */
+const NO_MATCH_FLAG = 1 << 2;
 const IP_FORM = { v4: 1, v6: 2 } as const;
 const NET_BYTE_ORDER = 0x4000;
 /** IPSET_FLAG_LIST_SETNAME: list names only. */
@@ -110,7 +112,8 @@ export function decodeMember(type: string, data: Buffer): string | null {
     case 'hash:net': {
       const length = attributes.get(DATA.cidr)?.readUInt8(0);
       const full = v4 !== undefined ? 32 : 128;
-      return length === undefined || length === full ? address : `${address}/${length}`;
+      const net = length === undefined || length === full ? address : `${address}/${length}`;
+      return ((attributes.get(DATA.flags)?.readUInt32BE(0) ?? 0) & NO_MATCH_FLAG) === 0 ? net : `${net} nomatch`;
     }
     case 'hash:ip,port': {
       const port = attributes.get(DATA.port)?.readUInt16BE(0) ?? 0;
