@@ -14,7 +14,7 @@ import type { GraphEntry, Labels } from './graph/entries.js';
 import { type ApplyOutcome, refText, type ResourceProblem, type ResourceRef } from './outcome.js';
 import { builtInEntries } from './resources/built-in.js';
 import type { Resource } from './resources/kind.js';
-import { kindOfDocument, nameOfDocument } from './resources/registry.js';
+import { kindOfDocument, nameOfDocument, refOfDocument } from './resources/registry.js';
 
 /** What a mock is made of. */
 export interface MockOptions {
@@ -57,6 +57,7 @@ export class MockControlPlane {
    */
   apply(documents: readonly ResourceDocument[]): ApplyOutcome {
     const applied: ResourceRef[] = [];
+    const kept: ResourceRef[] = [];
     const problems: ResourceProblem[] = [];
     const warnings: ResourceProblem[] = [];
     for (const document of documents) {
@@ -65,13 +66,15 @@ export class MockControlPlane {
       if ('problems' in read) {
         const resource = nameOfDocument(document);
         problems.push(...read.problems.map((problem) => (resource === undefined ? problem : { ...problem, resource })));
+        const ref = refOfDocument(document);
+        if (ref !== undefined && this.#resources.has(keyOf(ref))) kept.push(ref);
         continue;
       }
       this.#store(read);
       applied.push(read.ref);
       warnings.push(...read.warnings.map((warning) => ({ ...warning, resource: refText(read.ref) })));
     }
-    return { applied, problems, warnings };
+    return { applied, kept, problems, warnings };
   }
 
   /** Removes a resource; false if there is none of that name. */

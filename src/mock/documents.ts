@@ -1,5 +1,14 @@
 // Turns YAML text into resource documents that remember where every field stands; the way into the mock's resources.
-import { Document, isMap, isSeq, LineCounter, type Node as YamlNode, parseAllDocuments, type ParsedNode } from 'yaml';
+import {
+  Document,
+  isMap,
+  isSeq,
+  LineCounter,
+  type Node as YamlNode,
+  parseAllDocuments,
+  Scalar,
+  type ParsedNode,
+} from 'yaml';
 import type { ResourceProblem } from './outcome.js';
 
 /** One resource as written: a node of a YAML document, with what is needed to name its lines. */
@@ -52,5 +61,5 @@ export function parseDocuments(
 /** A resource that is already a JavaScript value, for instance the body of an HTTP request; it has no lines. */
 export function documentOf(value: unknown, file: string): ResourceDocument {
   const document = new Document<YamlNode, boolean>(value);
-  return { file, node: document.contents as YamlNode, document };
+  return { file, node: document.contents ?? new Scalar(null), document };
 }

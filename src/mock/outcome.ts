@@ -26,6 +26,8 @@ export interface ResourceProblem {
 /** What became of a batch of documents. A resource with problems was not taken: its last valid version stays. */
 export interface ApplyOutcome {
   readonly applied: readonly ResourceRef[];
+  /** Resources of faulty documents, of which an earlier version stays in force: not to be deleted by a file watcher. */
+  readonly kept: readonly ResourceRef[];
   readonly problems: readonly ResourceProblem[];
   /** Taken, but probably not meant: e.g. an endpoint that the graph leaves out. */
   readonly warnings: readonly ResourceProblem[];

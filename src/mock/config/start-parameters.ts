@@ -10,6 +10,8 @@ export interface StartParameters {
   readonly programClusterRoutes: string;
   /** WorkloadSourceSpoofing is Any. */
   readonly allowsSpoofing: boolean;
+  /** IstioAmbientMode is Enabled. */
+  readonly istioEnabled: boolean;
   /** First entry of InterfacePrefix. */
   readonly interfacePrefix: string;
   /** Undefined: as the pools say. */
@@ -35,6 +37,7 @@ export function readStartParameters(lookup: ParameterLookup): StartParameters {
     routeSource: text('RouteSource').toLowerCase() === 'workloadips' ? 'WorkloadIPs' : 'CalicoIPAM',
     programClusterRoutes: programmed ?? 'EnabledIPIPOnly',
     allowsSpoofing: text('WorkloadSourceSpoofing').toLowerCase() === 'any',
+    istioEnabled: text('IstioAmbientMode').toLowerCase() === 'enabled',
     interfacePrefix: text('InterfacePrefix').split(',')[0]?.trim() || 'cali',
     ipipEnabled: flag(lookup('IpInIpEnabled')),
     vxlanEnabled: flag(lookup('VXLANEnabled')),

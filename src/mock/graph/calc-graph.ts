@@ -5,6 +5,7 @@ import type { ConfigUpdate, Encapsulation } from '../../protocol/gen/felix/felix
 import type { ToDataplanePayload } from '../../protocol/session.js';
 import type { StartParameters } from '../config/start-parameters.js';
 import { ActiveRules } from './active-rules.js';
+import { ComputedData, ISTIO_SELECTOR } from './computed-data.js';
 import { encapsulationOf, needsRoutes, needsVteps } from './encapsulation.js';
 import {
   type EntryRef,
@@ -17,7 +18,7 @@ import {
   type WorkloadModel,
 } from './entries.js';
 import { EventSequencer } from './event-sequencer.js';
-import { type IpSetDefinition, setType } from './ip-set.js';
+import { type IpSetDefinition, istioSet, setType } from './ip-set.js';
 import { NodeMessages } from './node-messages.js';
 import { Passthrough } from './passthrough.js';
 import { PolicyResolver } from './policy-resolver.js';
@@ -37,6 +38,7 @@ export class CalcGraph {
   readonly #rules: RuleScanner;
   readonly #resolver: PolicyResolver;
   readonly #active: ActiveRules;
+  readonly #computed: ComputedData;
   readonly #nodes: NodeMessages;
   readonly #passthrough: Passthrough;
   readonly #routes: RouteResolver;
@@ -66,6 +68,10 @@ export class CalcGraph {
       onPolicyMatch: (policyKey, endpointKey) => resolver.onPolicyMatch(policyKey, endpointKey),
       onPolicyMatchStopped: (policyKey, endpointKey) => resolver.onPolicyMatchStopped(policyKey, endpointKey),
     });
+    this.#computed = new ComputedData(hostname, parameters.istioEnabled, (key, extras) =>
+      resolver.setExtras(key, extras),
+    );
+    if (parameters.istioEnabled) this.#useSet(istioSet(ISTIO_SELECTOR));
     this.#nodes = new NodeMessages(this.#sequencer);
     this.#passthrough = new Passthrough(this.#sequencer);
     this.#routes = new RouteResolver(hostname, this.#sequencer);
@@ -99,6 +105,7 @@ export class CalcGraph {
         return;
       case 'profile':
         this.#selectorSets.setProfileLabels(entry.key, entry.value.labels);
+        this.#computed.setProfileLabels(entry.key, entry.value.labels);
         this.#active.setProfile(entry.key, entry.value);
         this.#passthrough.setProfileLabels(entry.key, entry.value.labels);
         return;
@@ -129,6 +136,12 @@ export class CalcGraph {
       case 'endpoint-slice':
         this.#serviceSets.setSlice(entry.key, entry.value);
         return;
+      case 'bgp-peer':
+        this.#computed.setPeer(entry.key, entry.value);
+        return;
+      case 'live-migration':
+        this.#computed.setMigration(entry.key, entry.value);
+        return;
       case 'felix-config':
         return;
     }
@@ -148,6 +161,7 @@ export class CalcGraph {
         return;
       case 'profile':
         this.#selectorSets.setProfileLabels(key, undefined);
+        this.#computed.setProfileLabels(key, undefined);
         this.#active.deleteProfile(key);
         this.#passthrough.removeProfileLabels(key);
         return;
@@ -162,6 +176,7 @@ export class CalcGraph {
         this.#deletePool(key);
         return;
       case 'node':
+        this.#computed.setNodeLabels(key, new Map());
         this.#nodes.setNode(key, undefined);
         this.#routes.setNode(key, undefined);
         return;
@@ -176,6 +191,12 @@ export class CalcGraph {
         return;
       case 'endpoint-slice':
         this.#serviceSets.setSlice(key, undefined);
+        return;
+      case 'bgp-peer':
+        this.#computed.setPeer(key, undefined);
+        return;
+      case 'live-migration':
+        this.#computed.setMigration(key, undefined);
         return;
       case 'felix-config':
         return;
@@ -222,6 +243,7 @@ export class CalcGraph {
     const local = workload.node === this.#hostname;
     if (local) {
       this.#resolver.setEndpoint(id, { type: 'workload', value: workload });
+      this.#computed.setWorkload(id, workload);
       this.#active.setEndpoint(id, labels, profiles);
     }
     if (local || this.#parameters.routeSource === 'WorkloadIPs')
@@ -254,6 +276,7 @@ export class CalcGraph {
     this.#selectorSets.deleteItem(id);
     this.#resolver.deleteEndpoint(id);
     this.#active.deleteEndpoint(id);
+    this.#computed.deleteWorkload(id);
     if (ref.type === 'workload') this.#routes.setWorkload(ref.key, '', []);
   }
 
@@ -274,6 +297,7 @@ export class CalcGraph {
   }
 
   #setNode(key: string, node: NodeModel): void {
+    this.#computed.setNodeLabels(key, node.labels);
     this.#nodes.setNode(key, node);
     this.#routes.setNode(key, node);
   }

@@ -13,6 +13,7 @@ import {
   WorkloadEndpointUpdateSchema,
 } from '../../protocol/gen/felix/felixbackend_pb.js';
 import { type Cidr, formatAddress } from '../net/cidr.js';
+import type { WorkloadExtras } from './computed-data.js';
 import type { HostEndpointModel, NatModel, QosControls, WorkloadModel } from './entries.js';
 import type { OrderedTier, PolicyPlacement } from './tier-order.js';
 
@@ -72,7 +73,11 @@ function hostEndpointId(endpoint: HostEndpointModel): MessageInitShape<typeof Ho
 }
 
 /** The update of a workload endpoint. */
-export function workloadUpdate(workload: WorkloadModel, tiers: readonly OrderedTier[]): WorkloadEndpointUpdate {
+export function workloadUpdate(
+  workload: WorkloadModel,
+  extras: WorkloadExtras,
+  tiers: readonly OrderedTier[],
+): WorkloadEndpointUpdate {
   const skipRedir = skipRedirection(workload);
   const vmiName = workload.labels.get('vmi.kubevirt.io/id') ?? workload.labels.get('vm.kubevirt.io/name') ?? '';
   return create(WorkloadEndpointUpdateSchema, {
@@ -92,6 +97,10 @@ export function workloadUpdate(workload: WorkloadModel, tiers: readonly OrderedT
       ...(workload.qos === undefined ? {} : { qosControls: qosInit(workload.qos) }),
       ...(workload.qos?.dscp === undefined ? {} : { qosPolicies: [{ dscp: workload.qos.dscp }] }),
       ...(skipRedir === undefined ? {} : { skipRedir }),
+      ...(extras.bgpPeer === '' ? {} : { localBgpPeer: { bgpPeerName: extras.bgpPeer } }),
+      isIstioAmbient: extras.inAmbientMesh,
+      liveMigrationRole: extras.role,
+      liveMigrationUid: extras.migrationUid,
       liveMigrationVmiName: vmiName,
     },
   });

@@ -225,6 +225,29 @@ export interface FelixConfigModel {
   readonly parameters: Labels;
 }
 
+export interface BgpPeerModel {
+  /** Empty if the peer is for the nodes that `nodeSelector` matches. */
+  readonly node: string;
+  readonly nodeSelector: string;
+  /** Empty if the peer is not for workloads. */
+  readonly localWorkloadSelector: string;
+}
+
+/** A workload, or one of its endpoints if `endpoint` is not empty. */
+export interface MigrationParty {
+  readonly hostname: string;
+  readonly orchestrator: string;
+  readonly workload: string;
+  readonly endpoint: string;
+}
+
+export interface LiveMigrationModel {
+  readonly uid: string;
+  readonly source: MigrationParty | undefined;
+  readonly target: MigrationParty | undefined;
+  readonly targetSelector: string | undefined;
+}
+
 interface Models {
   readonly policy: PolicyModel & { readonly id: PolicyId };
   readonly tier: TierModel;
@@ -238,6 +261,8 @@ interface Models {
   readonly 'bgp-config': BgpConfigModel;
   readonly service: ServiceModel;
   readonly 'endpoint-slice': EndpointSliceModel;
+  readonly 'bgp-peer': BgpPeerModel;
+  readonly 'live-migration': LiveMigrationModel;
   readonly 'felix-config': FelixConfigModel;
 }
 

@@ -4,6 +4,8 @@ import type { Cidr } from '../net/cidr.js';
 import { CidrTrie } from '../net/cidr-trie.js';
 import { type Selector, uniqueId } from '../selector/selector.js';
 
+const ISTIO_SET_ID = 'all-istio-weps';
+
 /** Protocol of a named port set; `any` takes every named port of that name. */
 export type NamedPortProtocol = 'tcp' | 'udp' | 'sctp' | 'any';
 
@@ -24,6 +26,11 @@ export function selectorSet(selector: Selector): IpSetDefinition {
   return { kind: 'selector', id: selector.id, selector };
 }
 
+/** The set of all pods of the Istio ambient mesh, which is in use from the start. */
+export function istioSet(selector: Selector): IpSetDefinition {
+  return { kind: 'selector', id: ISTIO_SET_ID, selector };
+}
+
 /** The set of the ports of that name on everything that the selector matches. */
 export function namedPortSet(selector: Selector, protocol: NamedPortProtocol, port: string): IpSetDefinition {
   return { kind: 'named-port', id: uniqueId('n', `${selector.id},${protocol},${port}`), selector, protocol, port };
@@ -36,6 +43,7 @@ export function serviceSet(service: string, withPorts: boolean): IpSetDefinition
 
 /** Type of the set on the wire. */
 export function setType(definition: IpSetDefinition): IPSetUpdate_IPSetType {
+  if (definition.id === ISTIO_SET_ID) return IPSetUpdate_IPSetType.IP;
   const ported = definition.kind === 'named-port' || (definition.kind === 'service' && definition.withPorts);
   return ported ? IPSetUpdate_IPSetType.IP_AND_PORT : IPSetUpdate_IPSetType.NET;
 }

@@ -99,6 +99,11 @@ export class MatchIndex {
     return this.#items.get(itemId)?.matches ?? new Set();
   }
 
+  /** Ids of the items that the selector matches now. */
+  itemsOf(selectorId: string): ReadonlySet<string> {
+    return this.#matching.get(selectorId);
+  }
+
   setSelector(id: string, selector: Selector): void {
     const before = this.#selectors.get(id);
     if (before?.text === selector.text) return;

@@ -1,6 +1,7 @@
 // Which ordered tiers and policies apply to each endpoint of this node; decides which endpoints are sent again
 // (calc-graph.md sections 2 and 10; Felix: felix/calc/policy_resolver.go).
 import type { IdentifiedPolicy } from './active-rules.js';
+import { NO_EXTRAS, type WorkloadExtras } from './computed-data.js';
 import type { HostEndpointModel, TierModel, WorkloadModel } from './entries.js';
 import { hostEndpointRemove, hostEndpointUpdate, workloadRemove, workloadUpdate } from './endpoint-messages.js';
 import type { EventSequencer } from './event-sequencer.js';
@@ -18,6 +19,7 @@ export class PolicyResolver {
   readonly #tiers = new TierOrder();
   readonly #policies = new Map<string, IdentifiedPolicy>();
   readonly #endpoints = new Map<string, LocalEndpoint>();
+  readonly #extras = new Map<string, WorkloadExtras>();
   readonly #gone = new Map<string, LocalEndpoint>();
   readonly #endpointsOf = new MultiMap<string, string>();
   readonly #policiesOf = new MultiMap<string, string>();
@@ -32,7 +34,14 @@ export class PolicyResolver {
     this.#dirty.add(key);
   }
 
+  /** Sets the computed part of a workload endpoint; it may come before the endpoint. */
+  setExtras(key: string, extras: WorkloadExtras): void {
+    this.#extras.set(key, extras);
+    this.#dirty.add(key);
+  }
+
   deleteEndpoint(key: string): void {
+    this.#extras.delete(key);
     const before = this.#endpoints.get(key);
     if (before === undefined) return;
     this.#endpoints.delete(key);
@@ -91,7 +100,8 @@ export class PolicyResolver {
 
   #send(key: string, endpoint: LocalEndpoint): void {
     const tiers = this.#tiers.order(this.#policiesOf.get(key));
-    if (endpoint.type === 'workload') this.#sequencer.workloads.update(key, workloadUpdate(endpoint.value, tiers));
+    if (endpoint.type === 'workload')
+      this.#sequencer.workloads.update(key, workloadUpdate(endpoint.value, this.#extras.get(key) ?? NO_EXTRAS, tiers));
     else this.#sequencer.hostEndpoints.update(key, hostEndpointUpdate(endpoint.value, tiers));
   }
 

@@ -5,7 +5,7 @@ import { kubernetesPolicyKinds } from '../kubernetes/network-policy.js';
 import { pod } from '../kubernetes/pod.js';
 import { serviceKinds } from '../kubernetes/service.js';
 import type { ResourceDocument } from '../documents.js';
-import type { ResourceProblem } from '../outcome.js';
+import type { ResourceProblem, ResourceRef } from '../outcome.js';
 import { Cursor } from '../schema/decoder.js';
 import { bgpConfiguration, clusterInformation, felixConfiguration } from './configuration.js';
 import { hostEndpoint } from './host-endpoint.js';
@@ -13,6 +13,7 @@ import { blockAffinity, ipamBlock, ipPool } from './ip-pool.js';
 import type { ResourceKind } from './kind.js';
 import { networkSetKinds } from './network-set.js';
 import { node } from './node.js';
+import { peeringKinds } from './peering.js';
 import { policyKinds } from './policy.js';
 import { profile, tier } from './profile.js';
 import { workloadEndpoint } from './workload-endpoint.js';
@@ -32,6 +33,7 @@ export const RESOURCE_KINDS: readonly ResourceKind[] = [
   felixConfiguration,
   clusterInformation,
   bgpConfiguration,
+  ...peeringKinds,
   ...kubernetesPolicyKinds,
   pod,
   ...identityKinds,
@@ -79,4 +81,15 @@ export function nameOfDocument(document: ResourceDocument): string | undefined {
   const namespace: unknown = document.node.getIn(['metadata', 'namespace']);
   if (typeof kind !== 'string' || typeof name !== 'string') return undefined;
   return `${kind} ${typeof namespace === 'string' ? `${namespace}/` : ''}${name}`;
+}
+
+/** The resource that a document, faulty perhaps, is about; undefined if kind or name cannot be told. */
+export function refOfDocument(document: ResourceDocument): ResourceRef | undefined {
+  const kind = kindOfDocument(document);
+  if ('problems' in kind || !isMap(document.node)) return undefined;
+  const name: unknown = document.node.getIn(['metadata', 'name']);
+  const namespace: unknown = document.node.getIn(['metadata', 'namespace']);
+  if (typeof name !== 'string') return undefined;
+  const within = typeof namespace === 'string' ? namespace : 'default';
+  return { api: kind.api, kind: kind.kind, namespace: kind.namespaced ? within : '', name };
 }

@@ -1,6 +1,7 @@
 // Combinators that read a YAML node into a typed value and note every fault with its line and path. Resource kinds are
 // written as one expression of these; nothing here knows Calico.
 import { isAlias, isMap, isScalar, isSeq, type Node as YamlNode, type YAMLMap, type YAMLSeq } from 'yaml';
+import { errorMessage } from '../../base/errors.js';
 import type { ResourceDocument } from '../documents.js';
 import type { ResourceProblem } from '../outcome.js';
 
@@ -96,6 +97,16 @@ export class Cursor {
   requireScalar(): unknown {
     if (this.node === undefined) return this.reject('is required');
     return isScalar(this.node) ? this.node.value : undefined;
+  }
+
+  /** What stands here as plain JavaScript; undefined if nothing does. */
+  plain(): unknown {
+    if (this.node === undefined) return undefined;
+    try {
+      return this.node.toJS(this.#document.document) as unknown;
+    } catch (error) {
+      return this.reject(`cannot be read: ${errorMessage(error)}`);
+    }
   }
 
   /** True for an unquoted number. */
@@ -252,10 +263,7 @@ export function parsed<T>(what: string, parse: (value: string) => T | undefined)
 }
 
 /** Any value at all, as plain JavaScript. */
-export const anything: Decoder<unknown> = (cursor) => {
-  const node = cursor.node;
-  return node === undefined ? undefined : (node.toJSON() as unknown);
-};
+export const anything: Decoder<unknown> = (cursor) => cursor.plain();
 
 /** The value that `decoder` reads, changed by `change`; `change` may reject at the cursor. */
 export function map<T, U>(decoder: Decoder<T>, change: (value: T, cursor: Cursor) => U): Decoder<U> {

@@ -54,6 +54,7 @@ spec:
       `${POLICY.replace('Allow', 'Nothing')}---\n{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: t}, spec: {order: 1}}`,
     );
     expect(outcome.problems).toHaveLength(1);
+    expect(outcome.kept).toEqual([{ api: 'calico', kind: 'GlobalNetworkPolicy', namespace: '', name: 'p' }]);
     expect(outcome.applied).toEqual([{ api: 'calico', kind: 'Tier', namespace: '', name: 't' }]);
     expect(mock.flush()).toEqual([]);
     mock.restart();
@@ -73,7 +74,7 @@ spec:
     ['- 1', 'test.yaml:1: must be a resource: a map with apiVersion, kind and metadata'],
     [
       '{apiVersion: projectcalico.org/v3, kind: Nothing, metadata: {name: x}}',
-      'test.yaml:1: Nothing x: kind: must be a kind of projectcalico.org/v3: BGPConfiguration, BlockAffinity, ',
+      'test.yaml:1: Nothing x: kind: must be a kind of projectcalico.org/v3: BGPConfiguration, BGPPeer, BlockAffinity, ',
     ],
     [
       '{apiVersion: v1, kind: Tier, metadata: {name: x}}',
@@ -157,6 +158,10 @@ spec:
     const value = { apiVersion: 'projectcalico.org/v3', kind: 'Tier', metadata: { name: 't' }, spec: { order: 'x' } };
     const { problems } = newMock().apply([documentOf(value, 'PUT /tiers/t')]);
     expect(problems.map(problemText)).toEqual(['PUT /tiers/t: Tier t: spec.order: must be a number, not "x"']);
+  });
+
+  it('takes nothing as no resource', () => {
+    expect(newMock().apply([documentOf(undefined, 'PUT')]).problems).toHaveLength(1);
   });
 
   it('follows aliases', () => {

@@ -23,7 +23,7 @@ const operation: fc.Arbitrary<Operation> = fc.record({
 const CONFIGS: readonly Record<string, string>[] = [
   { WorkloadSourceSpoofing: 'Any' },
   { NFTablesMode: 'Disabled', RouteSource: 'WorkloadIPs' },
-  { ProgramClusterRoutes: 'Enabled' },
+  { ProgramClusterRoutes: 'Enabled', IstioAmbientMode: 'Enabled' },
 ];
 
 /** Applies the operations to a mock, checks every flush, and returns what a driver then knows and what is left. */

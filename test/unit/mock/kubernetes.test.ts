@@ -171,15 +171,12 @@ describe('NetworkPolicy of Kubernetes', () => {
     const payloads = mock.flush();
     const [update] = valuesOf(payloads, 'activePolicyUpdate');
     const shown = (rules: readonly Parameters<typeof toJson>[1][] | undefined) =>
-      rules?.map((rule) => {
-        const {
-          ruleId: _id,
-          srcIpSetIds: _src,
-          dstIpSetIds: _dst,
-          ...rest
-        } = toJson(RuleSchema, rule as never) as Record<string, unknown>;
-        return rest;
-      });
+      rules?.map((rule) => ({
+        ...(toJson(RuleSchema, rule as never) as Record<string, unknown>),
+        ruleId: undefined,
+        srcIpSetIds: undefined,
+        dstIpSetIds: undefined,
+      }));
     return {
       id: update?.id,
       policy: update?.policy,

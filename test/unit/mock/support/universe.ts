@@ -64,7 +64,7 @@ export const UNIVERSE: readonly (readonly object[])[] = [
     calico('Profile', { name: 'open' }, { ingress: [{ action: 'Deny', source: { selector: "role == 'client'" } }] }),
   ],
   [
-    k8s('v1', 'Namespace', { name: 'default', labels: { team: 'x' } }, {}),
+    k8s('v1', 'Namespace', { name: 'default', labels: { team: 'x', 'istio.io/dataplane-mode': 'ambient' } }, {}),
     k8s('v1', 'Namespace', { name: 'default', labels: { team: 'y', via: 'ns' } }, {}),
   ],
   [
@@ -333,6 +333,34 @@ export const UNIVERSE: readonly (readonly object[])[] = [
   [
     calico('FelixConfiguration', { name: 'default' }, { logPrefix: 'one' }),
     calico('FelixConfiguration', { name: 'default' }, { logPrefix: 'two', iptablesRefreshInterval: '90s' }),
+  ],
+  [
+    calico('BGPPeer', { name: 'peer-b' }, { nodeSelector: "zone == 'a'", localWorkloadSelector: "app == 'a'" }),
+    calico('BGPPeer', { name: 'peer-b' }, { node: 'node1', localWorkloadSelector: 'has(role)' }),
+  ],
+  [calico('BGPPeer', { name: 'peer-a' }, { node: 'node1', localWorkloadSelector: "via == 'open'", peerIP: '1.2.3.4' })],
+  [
+    calico(
+      'LiveMigration',
+      { name: 'm1', namespace: 'default', uid: '1' },
+      { source: { workload: { orchestratorID: 'k8s', workloadID: 'default/a' } }, target: { selector: "app == 'b'" } },
+    ),
+    calico(
+      'LiveMigration',
+      { name: 'm1', namespace: 'default', uid: '3' },
+      {
+        target: {
+          workloadEndpoint: { hostname: 'x', orchestratorID: 'k8s', workloadID: 'default/a', endpointID: 'eth0' },
+        },
+      },
+    ),
+  ],
+  [
+    calico(
+      'LiveMigration',
+      { name: 'm2', namespace: 'default', uid: '2' },
+      { source: { workload: { orchestratorID: 'k8s', workloadID: 'default/b' } }, target: { selector: "app == 'a'" } },
+    ),
   ],
 ];
 
