@@ -67,8 +67,14 @@ export class MainTableOwnership implements RouteOwnership, BgpPeerInterfaces {
   }
 }
 
-/** Ownership of a table that the driver has for itself (wireguard): everything in it is ours. */
-export const exclusiveTableOwnership: RouteOwnership = {
-  isOurs: () => true,
-  hasGracePeriod: () => false,
-};
+/**
+ * Ownership in the table of one device (wireguard): routes over the device, and throw routes. Whatever else somebody
+ * keeps in a table of that number is left alone.
+ */
+export function deviceTableOwnership(deviceName: string): RouteOwnership {
+  return {
+    isOurs: (route, interfaceName) =>
+      interfaceName === deviceName || (interfaceName === null && route.type === 'throw'),
+    hasGracePeriod: () => false,
+  };
+}

@@ -137,7 +137,16 @@ class NodeInNamespace implements NetworkNode {
       const fdb = new VxlanFdbReconciler({ ...context, family: number, deviceName: VXLAN_DEVICES[number] });
       const renderer = createRuleRenderer({ family: number, backend: 'iptables', config, environment });
       const ipSets = this.ipSets[number];
-      return { routes, linkAddresses, fdb, ipSets, renderer, tables: memoryTables(number), bgpPeers: ownership };
+      return {
+        routes,
+
+        linkAddresses,
+        fdb,
+        ipSets,
+        renderer,
+        tables: memoryTables(number),
+        bgpPeers: ownership,
+      };
     };
     const v4 = family(4);
     const v6 = family(6);
@@ -151,7 +160,14 @@ class NodeInNamespace implements NetworkNode {
       sysctls,
       bandwidth,
       status: new MemoryStatus(),
-      network: createNetworkManagers({ config, environment, v4, v6, devices, log: silentLogger }),
+      network: createNetworkManagers({
+        config,
+        environment,
+        v4,
+        v6,
+        devices,
+        log: silentLogger,
+      }),
       log: silentLogger,
     }).managers;
     this.#reconcilers = [

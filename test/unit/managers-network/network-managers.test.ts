@@ -31,8 +31,16 @@ class MemoryFdb {
 }
 
 class Node {
-  readonly v4 = { routes: new MemoryRouteTable(4), fdb: new MemoryFdb(4), ipSets: new MemoryIpSets(4) };
-  readonly v6 = { routes: new MemoryRouteTable(6), fdb: new MemoryFdb(6), ipSets: new MemoryIpSets(6) };
+  readonly v4 = {
+    routes: new MemoryRouteTable(4),
+    fdb: new MemoryFdb(4),
+    ipSets: new MemoryIpSets(4),
+  };
+  readonly v6 = {
+    routes: new MemoryRouteTable(6),
+    fdb: new MemoryFdb(6),
+    ipSets: new MemoryIpSets(6),
+  };
   readonly devices = new Map<string, TunnelDevice | null>();
   readonly managers: readonly Manager[];
 
