@@ -55,7 +55,7 @@ export interface BackendOptions {
 
 /** The ARP table needs nft in every mode; without it ARP suppression is left out, and said so. */
 async function createArpPlane(options: BackendOptions, refreshIntervalMs: number): Promise<NftablesPlane | null> {
-  const probe = await probeNft(options.access.broker);
+  const probe = await probeNft(options.access.runner);
   if (probe.problem !== null) {
     options.log.warn('The table arp calico-arp is left out: hosts may answer for pods', { reason: probe.problem });
     return null;
@@ -82,7 +82,7 @@ function iptablesCleanups(
   return createIptablesCleanups({
     backendInUse,
     families: config.ipv6Support ? FAMILIES : [4],
-    runner: access.broker,
+    runner: access.runner,
     files: hostFiles,
     restoreSupportsLock: features.restoreSupportsLock,
     lockProbeIntervalMs: config.iptablesLockProbeIntervalMs,
@@ -109,7 +109,7 @@ function nftTablesCleanup(options: BackendOptions): Reconciler {
 export async function createIptablesBackends(options: BackendOptions, variant: 'legacy' | 'nft'): Promise<Backends> {
   const { config, features, access, clock, log, onOperation } = options;
   const io = new CommandIptablesIo({
-    runner: access.broker,
+    runner: access.runner,
     backend: variant,
     restoreSupportsLock: features.restoreSupportsLock,
     lockProbeIntervalMs: config.iptablesLockProbeIntervalMs,

@@ -89,10 +89,10 @@ async function detectEnvironment(
 async function createBackends(environment: DataplaneEnvironment, options: BackendOptions): Promise<Backends> {
   const { config, access, log } = options;
   if (environment.backend === 'nftables') {
-    await requireNft(access.broker);
+    await requireNft(access.runner);
     return createNftablesBackends(options);
   }
-  const variant = await detectIptablesBackend(access.broker, hostFiles, config.iptablesBackend, log);
+  const variant = await detectIptablesBackend(access.runner, hostFiles, config.iptablesBackend, log);
   return createIptablesBackends(options, variant);
 }
 
@@ -137,13 +137,13 @@ async function createParts(
   };
   const [environment, features] = await Promise.all([
     detectEnvironment(config, encapsulation, builder),
-    detectFeatures(access.broker, hostFiles, config.featureDetectOverride, log),
+    detectFeatures(access.runner, hostFiles, config.featureDetectOverride, log),
   ]);
   const shared = { config, features, access, clock, log, onOperation };
   const common = { files: hostFiles, logger: log, observe: onOperation, procSys: PROC_SYS };
   const [backends] = await Promise.all([
     createBackends(environment, shared),
-    setUpKernel({ ...common, config, runner: access.broker }),
+    setUpKernel({ ...common, config, runner: access.runner }),
   ]);
   const networking = createNetworking(shared);
   const statuses = new StatusCombiner();

@@ -9,7 +9,9 @@ import { NetlinkEventSource } from '../interfaces/netlink-events.js';
 import { commandIpSetIo } from '../ipsets/command-io.js';
 import type { IpSetIo } from '../ipsets/kernel-set.js';
 import { netlinkIpSetIo } from '../ipsets/netlink-io.js';
-import { type Broker, startBroker } from '../kernel/broker.js';
+import { startBroker } from '../kernel/broker.js';
+import type { CommandRunner } from '../kernel/command.js';
+import { CoprocessRunner } from '../kernel/coprocess-runner.js';
 import { IpsetNetlink } from '../kernel/netlink/ipset.js';
 import { LibNftables } from '../kernel/netlink/libnftables.js';
 import { loadNativeLibrary, type NativeLibrary } from '../kernel/netlink/library.js';
@@ -28,7 +30,8 @@ import type { KernelDriver } from './options.js';
 export interface KernelAccess {
   /** Which form serves which part, for the start-up line and `status`. */
   readonly description: Readonly<Record<'routes' | 'links' | 'ipsets' | 'nftables' | 'iptables', string>>;
-  readonly broker: Broker;
+  /** Runs commands outside of this process; restores go to tools that are kept open, unless `spawn` is forced. */
+  readonly runner: CommandRunner;
   readonly routes: RouteKernel;
   readonly ipSets: IpSetIo;
   readonly nft: NftIo;
@@ -59,8 +62,10 @@ interface NativeParts {
 export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
   const { driver, clock, log } = options;
   const broker = startBroker({ entry: options.brokerEntry, log });
-  const tools = new CommandRouteKernel({ runner: broker, logger: log });
-  const commandNft = new CommandNftIo({ runner: broker });
+  const runner = driver === 'spawn' ? broker : new CoprocessRunner(broker, log);
+  const text = driver === 'spawn' ? 'spawn' : 'co-process';
+  const tools = new CommandRouteKernel({ runner, logger: log });
+  const commandNft = new CommandNftIo({ runner });
   const native = driver === 'spawn' || driver === 'coprocess' ? null : openNative(driver === 'native', log);
   const nft = native === null ? null : openNativeNft(native.library, commandNft, driver === 'native', log);
   const routes = native?.routes(tools) ?? null;
@@ -68,13 +73,13 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     description: {
       routes: routes === null ? 'spawn' : 'netlink',
       links: native === null ? 'ip monitor' : 'netlink',
-      ipsets: native === null ? 'spawn' : 'netlink',
-      nftables: nft === null ? 'spawn' : 'netlink and libnftables',
-      iptables: 'spawn',
+      ipsets: native === null ? text : 'netlink',
+      nftables: nft === null ? text : 'netlink and libnftables',
+      iptables: text,
     },
-    broker,
+    runner,
     routes: routes ?? tools,
-    ipSets: native === null ? commandIpSetIo(broker) : netlinkIpSetIo(native.ipset),
+    ipSets: native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset),
     nft: nft?.io ?? commandNft,
     openLinkEvents: () =>
       native === null

@@ -52,7 +52,7 @@ export interface NetworkingOptions {
 export function createNetworking(options: NetworkingOptions): Networking {
   const { config, features, access, clock, log, onOperation } = options;
   const context = { kernel: access.routes, logger: log, observe: onOperation };
-  const conntrack = new CommandConntrackCleaner({ runner: access.broker, logger: log, observe: onOperation });
+  const conntrack = new CommandConntrackCleaner({ runner: access.runner, logger: log, observe: onOperation });
   const create = (family: Family): FamilyNetworking => {
     const bgpPeers = new MainTableOwnership({
       workloadPrefixes: config.interfacePrefixes,
@@ -87,7 +87,7 @@ export function createNetworking(options: NetworkingOptions): Networking {
   const devices = new TunnelDevicesReconciler({
     ...context,
     clock,
-    checksumOffloadFix: features.checksumOffloadBroken ? access.broker : null,
+    checksumOffloadFix: features.checksumOffloadBroken ? access.runner : null,
   });
   const listeners = [devices, ...families.flatMap(({ routes, linkAddresses, fdb }) => [routes, linkAddresses, fdb])];
   return {
