@@ -9,6 +9,12 @@ import { NOT_STARTED } from './spawn.js';
 
 const IPTABLES_RESTORE = /(?:^|\/)ip6?tables(?:-nft|-legacy)?-restore$/;
 
+/**
+ * Longer scripts do not fit into the tool's input at once, and a broker that dies half-way would leave half a line,
+ * which may be another member: a fresh process gets them from a file. The others need a COMMIT, or have a file anyway.
+ */
+const MAX_IPSET_SCRIPT = 64 * 1024;
+
 /** Which tool can be kept open for a command; null if a fresh process must do it. */
 export function coprocessTool(command: Command): CoprocessTool | null {
   const [program = '', ...args] = command.argv;
@@ -18,7 +24,9 @@ export function coprocessTool(command: Command): CoprocessTool | null {
     return args.includes('--noflush') && args.includes('--verbose') ? 'iptables-restore' : null;
   }
   const line = args.join(' ');
-  if (program === 'ipset' && line === '-exist restore') return lastSetName(stdin) === null ? null : 'ipset-restore';
+  if (program === 'ipset' && line === '-exist restore') {
+    return stdin.length > MAX_IPSET_SCRIPT || lastSetName(stdin) === null ? null : 'ipset-restore';
+  }
   return program === 'nft' && line === '-f -' ? 'nft' : null;
 }
 

@@ -195,15 +195,15 @@ describe('IpSetIo', () => {
     await ipset.restore('destroy t\n');
   });
 
-  test.each(WAYS)('%s: ten thousand lines, and scripts at the same time keep apart', async (way) => {
+  test.each(WAYS)('%s: two thousand lines, and scripts at the same time keep apart', async (way) => {
     const ipset = io(way);
-    const lines = Array.from({ length: 10_000 }, (_, i) => `add a 10.1.${i >> 8}.${i & 255}`);
+    const lines = Array.from({ length: 2_000 }, (_, i) => `add a 10.1.${i >> 8}.${i & 255}`);
     await Promise.all([
       ipset.restore(['create a hash:net family inet maxelem 65536', ...lines, ''].join('\n')),
       failure(ipset.restore('add b 10.0.0.1\n')).then((error) => expect(error.failure.inputLine).toBe(1)),
       ipset.restore('create c hash:ip family inet6 maxelem 10\nadd c fd00::1\n'),
     ]);
-    expect(await members('a')).toHaveLength(10_000);
+    expect(await members('a')).toHaveLength(2_000);
     expect(await members('c')).toEqual(['fd00::1']);
     expectWay(way);
   });

@@ -142,11 +142,12 @@ describe('CoprocessRunner', () => {
     [{ argv: ['iptables-nft-save', '-t', 'filter'] }, null],
     [{ argv: ['ipset', '-exist', 'restore'], stdin: 'add a 1.1.1.1\n' }, 'ipset-restore'],
     [{ argv: ['ipset', '-exist', 'restore'], stdin: 'destroy a\n' }, null],
+    [{ argv: ['ipset', '-exist', 'restore'], stdin: 'add a 10.100.100.100\n'.repeat(4_000) }, null],
     [{ argv: ['ipset', 'restore'], stdin: 'add a 1.1.1.1\n' }, null],
     [{ argv: ['nft', '-f', '-'], stdin: 'add table ip t\n' }, 'nft'],
     [{ argv: ['nft', '-c', '-f', '-'], stdin: 'add table ip t\n' }, null],
     [{ argv: ['nft', '-f', '-'], stdin: '' }, null],
-  ] as const)('coprocessTool(%j) is %s', (command, tool) => {
+  ] as const)('coprocessTool(%s) is %s', (command, tool) => {
     expect(coprocessTool(command)).toBe(tool);
   });
 
