@@ -21,8 +21,8 @@ for (const [source, target] of entries) {
     platform: 'node',
     target: 'node20',
     format: 'cjs',
-    // koffi loads a .node file of its own and is optional.
-    external: ['koffi'],
+    // koffi loads a .node file, the gRPC extras .proto files of their own; all three are optional at run time.
+    external: ['koffi', 'grpc-health-check', '@grpc/reflection'],
     supported: { 'dynamic-import': false },
     legalComments: 'none',
     logLevel: 'warning',

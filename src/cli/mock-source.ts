@@ -41,10 +41,9 @@ export class MockSource {
       const parsed = parseDocuments(text, file);
       const outcome = this.#mock.apply(parsed.documents);
       problems += this.#report({ ...outcome, problems: [...parsed.problems, ...outcome.problems] });
-      const refs = new Map(outcome.applied.map((ref) => [refText(ref), ref]));
-      // A resource that could not be read stays as it was, so nothing of a file with problems is withdrawn.
-      if (parsed.problems.length + outcome.problems.length > 0)
-        for (const [key, ref] of known?.refs ?? []) refs.set(key, ref);
+      const refs = new Map([...outcome.applied, ...outcome.kept].map((ref) => [refText(ref), ref]));
+      // What stands behind a syntax error is not known, so nothing of such a file is withdrawn.
+      if (parsed.problems.length > 0) for (const [key, ref] of known?.refs ?? []) refs.set(key, ref);
       this.#withdraw(known?.refs, refs);
       this.#byFile.set(file, { text, refs });
       for (const key of refs.keys()) wanted.add(key);
