@@ -265,8 +265,10 @@ export class IpSetPlane implements IpSetReconciler {
     const rebuilt: TrackedSet[] = [];
     for (const set of this.#dirty) {
       const reason = set.ownRefusal();
-      if (reason !== null) this.#refusals.refuse(set, reason);
-      else if (!this.#refusals.mustWait(set)) {
+      if (reason !== null) {
+        this.#refusals.refuse(set, reason);
+        if (set.unfinished) await this.#writer.withdraw(set, slices);
+      } else if (!this.#refusals.mustWait(set)) {
         if (set.kernel === 'absent' || set.kernel === 'matching') changed.push(set);
         else rebuilt.push(set);
       }
@@ -282,11 +284,14 @@ export class IpSetPlane implements IpSetReconciler {
     }
     for (const [set, error] of failures) {
       set.failures++;
-      if (set.failures >= MAX_REFUSALS_PER_APPLY) this.#refusals.refuseForNow(set, errorMessage(error));
+      if (set.failures < MAX_REFUSALS_PER_APPLY) continue;
+      this.#refusals.refuseForNow(set, errorMessage(error));
+      if (set.unfinished) await this.#writer.withdraw(set, slices);
     }
     for (const set of this.#dirty) {
       if (!set.isInSync || set.hasQueuedChanges || set.ownRefusal() !== null) continue;
       this.#dirty.delete(set);
+      set.unfinished = false;
       this.#refusals.clear(set);
     }
     return [...failures.keys()].every((set) => this.#refusals.mustWait(set));

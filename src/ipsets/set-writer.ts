@@ -44,6 +44,7 @@ class Batch {
   }
 
   begin(set: TrackedSet, creates: boolean): void {
+    set.unfinished ||= creates;
     if (creates) this.#lines.push(...set.createLines(set.name));
     this.parts.push({ set, creates, lines: [], lastLine: this.#lines.length });
   }
@@ -103,12 +104,22 @@ export class SetWriter {
     return null;
   }
 
+  /**
+   * Takes back a set that could not be filled, so that no rule can name it half-full: such a rule is then refused with
+   * it. One that is in use already stays.
+   */
+  async withdraw(set: TrackedSet, slices: TimeSlices): Promise<void> {
+    if (!(await this.#destroyUnused(set))) return;
+    set.unfinished = false;
+    await set.adopt(null, slices);
+  }
+
   async #destroyUnused(set: TrackedSet): Promise<boolean> {
     try {
       await this.#tools.io.restore(`destroy ${set.name}\n`);
     } catch (error) {
       if (isToolBroken(error)) throw error;
-      // In use. The swap that follows fails too, unless the kernel finds the types alike; its text is the one to show.
+      // In use. A swap that follows fails too, unless the kernel finds the types alike; its text is the one to show.
       return false;
     }
     this.#tools.onOperation({ room: 'ipsets', verb: 'destroy-set', object: set.name });

@@ -38,6 +38,8 @@ export class TrackedSet {
   kernel: KernelSetState = 'unknown';
   /** What the kernel has in this name's place, for messages. */
   kernelText = '';
+  /** Created by us and not filled yet: what is in it is no membership that was ever wanted. */
+  unfinished = false;
   /** Refusals by the kernel in this apply. */
   failures = 0;
   /** When a set that the kernel refused is tried again, and how long the wait after that is. */

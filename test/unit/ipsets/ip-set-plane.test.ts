@@ -432,6 +432,8 @@ describe('refusals', () => {
     const { apply } = await host.apply();
     expect(apply.refused).toMatchObject([{ object: 's:b' }]);
     expect(apply.refused[0]?.reason).toContain('Out of memory');
+    // Made and not filled: taken back, so that no rule can name it.
+    expect(host.kernel.sets.has('cali40s:b')).toBe(false);
     expect(apply.rescheduleAfterMs).toBeLessThanOrEqual(1_000);
     expect(host.members('s:a')).toEqual(['10.0.0.1']);
     expect(host.members('s:c')).toEqual(['10.0.0.3']);
