@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { silentLogger } from '../../../src/base/logger.js';
+import { fetchExposition } from '../../../src/transport/exposition-client.js';
 import {
   type HttpStatusAddress,
   type HttpStatusServer,
@@ -119,5 +120,16 @@ describe('serveHttpStatus', () => {
     await expect(start({ host: '0.0.0.0', port: 0 })).rejects.toThrow('not a loopback address');
     const { address } = await start({ host: '0.0.0.0', port: 0 }, true);
     expect(await get(address.replace('0.0.0.0', '127.0.0.1'), '/liveness')).toMatchObject({ status: 200 });
+  });
+});
+
+describe('fetchExposition', () => {
+  it('page of a server, comes as text; no page and no server are errors that name the address', async () => {
+    const { address } = await start({ host: '127.0.0.1', port: 0 });
+    expect(await fetchExposition(`${address}/metrics`)).toBe('felix_ipset_calls 1\n');
+    await expect(fetchExposition(`${address}/nothing`)).rejects.toThrow(`${address}/nothing: status 404`);
+    await server?.close();
+    server = null;
+    await expect(fetchExposition(`${address}/metrics`)).rejects.toThrow(`${address}/metrics: `);
   });
 });
