@@ -21,7 +21,8 @@ export interface ReplayReport {
   files: number;
 }
 
-function expectedDump(
+/** What Felix left after a step of a recording, with the deliberate differences applied. */
+export function expectedDump(
   recording: Recording,
   mode: Mode,
   step: string,
@@ -53,6 +54,13 @@ export function recordingFrames(recording: Recording, mode: Mode): Buffer[] {
   return withParameters(splitFrames(recording.stream), modeParameters(mode));
 }
 
+/** How a comparison is made. */
+export interface CompareOptions {
+  readonly timeoutMs?: number;
+  /** Applied to what the kernel holds before it is compared. */
+  readonly normalise?: (dump: KernelDump) => KernelDump;
+}
+
 /** Waits until the kernel and the statuses are as expected; fails with a readable diff. */
 export async function expectKernel(
   namespace: Namespace,
@@ -60,11 +68,11 @@ export async function expectKernel(
   mode: Mode,
   expected: KernelDump,
   firstMessage: number,
-  timeoutMs = 20_000,
+  { timeoutMs = 20_000, normalise = (dump) => dump }: CompareOptions = {},
 ): Promise<void> {
   let actual: KernelDump = {};
   const current = async (): Promise<KernelDump> => {
-    const dump = await dumpKernel(namespace, mode);
+    const dump = normalise(await dumpKernel(namespace, mode));
     if ('status' in expected || firstMessage >= 0) {
       const status = statusText(driver.received.slice(Math.max(0, firstMessage)), driver.inSync);
       if (status !== '') dump['status'] = status;
@@ -96,7 +104,7 @@ export async function expectKernel(
 }
 
 /** Waits until the driver has done nothing for 300 ms. */
-async function quiet(driver: DriverProcess): Promise<void> {
+export async function quiet(driver: DriverProcess): Promise<void> {
   let seen = -1;
   let since = Date.now();
   await waitFor(
