@@ -8,6 +8,8 @@ export interface NativeLibrary {
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, address: Buffer, length: number): number;
   send(fd: number, data: Buffer, length: number, flags: number): number;
+  /** The same in a thread of the pool, for large data; errno is not known afterwards. `data` must not change meanwhile. */
+  sendInThread(fd: number, data: Buffer, length: number, flags: number): Promise<number>;
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   setsockopt(fd: number, level: number, option: number, value: Buffer, length: number): number;
   close(fd: number): number;
@@ -16,8 +18,13 @@ export interface NativeLibrary {
   poll(fd: number, callback: () => void): { stop(): void };
 }
 
+interface NativeFunction {
+  (...args: unknown[]): number;
+  async(...args: unknown[]): void;
+}
+
 interface Koffi {
-  load(path: string): { func(definition: string): (...args: unknown[]) => number };
+  load(path: string): { func(definition: string): NativeFunction };
   errno(): number;
   node: { poll(fd: number, options: { readable: boolean }, callback: () => void): { close(): void } };
 }
@@ -41,10 +48,18 @@ function load(): NativeLoad {
     const koffi = require('koffi') as Koffi;
     const libc = koffi.load('libc.so.6');
     const call = <T>(definition: string): T => libc.func(definition) as T;
+    const send = libc.func('long send(int fd, const uint8_t *data, size_t length, int flags)');
     const library: NativeLibrary = {
       socket: call('int socket(int domain, int type, int protocol)'),
       bind: call('int bind(int fd, const uint8_t *address, uint32_t length)'),
-      send: call('long send(int fd, const uint8_t *data, size_t length, int flags)'),
+      send,
+      sendInThread: (fd, data, length, flags) =>
+        new Promise((resolve, reject) => {
+          send.async(fd, data, length, flags, (failure: unknown, sent: number) => {
+            if (failure === null || failure === undefined) resolve(sent);
+            else reject(new Error(`send could not be called: ${errorMessage(failure)}`));
+          });
+        }),
       recv: call('long recv(int fd, uint8_t *data, size_t length, int flags)'),
       setsockopt: call('int setsockopt(int fd, int level, int option, const uint8_t *value, uint32_t length)'),
       close: call('int close(int fd)'),

@@ -7,13 +7,9 @@ import type { NativeLibrary } from './library.js';
 import { FLAG, MessageWriter, parseAttributes } from './message.js';
 import { type Acknowledgement, NETLINK, netlinkError, NetlinkSocket } from './socket.js';
 
-const SUBSYSTEM_NUMBER = 10;
-const SUBSYSTEM = SUBSYSTEM_NUMBER << 8;
-const MESSAGE = { newElement: 12, deleteElement: 14, newGeneration: 15, getGeneration: 16 } as const;
-const BATCH_BEGIN = 0x10;
-const BATCH_END = 0x11;
+const SUBSYSTEM = 10 << 8;
+const MESSAGE = { newGeneration: 15, getGeneration: 16 } as const;
 const GENERATION_ID = 1;
-const ELEMENT_LIST = { table: 1, set: 2, elements: 3 } as const;
 const LIST_ELEMENT = 1;
 const ELEMENT = { key: 1, data: 2, flags: 3, userData: 6 } as const;
 const DATA = { value: 1, verdict: 2 } as const;
@@ -22,11 +18,11 @@ const NFT_GOTO = -4;
 const INTERVAL_END_FLAG = 1;
 /** nft marks an interval without an upper end with this user data: flags attribute, one 32-bit word, value 1. */
 const OPEN_INTERVAL = Buffer.from([1, 4, 1, 0, 0, 0]);
-const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
 const INTERFACE_NAME_LENGTH = 16;
 const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 };
-/** The list of elements is one attribute with a 16-bit length; the longest element takes about 70 bytes. */
-const ELEMENTS_PER_MESSAGE = 800;
+
+/** Batches from this size on are sent by a thread: the kernel needs some 10 ms for so many. */
+const BYTES_IN_PLACE = 128 * 1024;
 
 /** Which kind of key a set has; `interval` sets hold prefixes. */
 export type ElementKind = 'address' | 'interval' | 'address-port' | 'interface-goto';
@@ -157,57 +153,27 @@ export class NfTablesNetlink {
   }
 
   /**
-   * Changes elements of sets and maps of one table in one transaction: all or nothing.
-   * @throws NetlinkError: ENOENT for an unknown table, set or element, EEXIST for an interval that overlaps another.
+   * Commits what `build` makes: a whole batch, numbered from the given sequence number on, whose last message asks for
+   * an acknowledgement. Resolves to false when it makes nothing.
+   * @throws NetlinkError when the kernel refuses the batch; nothing of it is then in force.
    */
-  changeElements(family: 'ip' | 'ip6' | 'arp', table: string, changes: readonly ElementChange[]): void {
-    const writer = new MessageWriter(64 * 1024);
-    this.#batchMark(writer, BATCH_BEGIN);
-    let messages = 0;
-    const last = changes.length - 1;
-    for (const [index, change] of changes.entries()) {
-      for (let start = 0; start < change.elements.length; start += ELEMENTS_PER_MESSAGE) {
-        const isLast = index === last && start + ELEMENTS_PER_MESSAGE >= change.elements.length;
-        const part = change.elements.slice(start, start + ELEMENTS_PER_MESSAGE);
-        this.#elements(writer, family, table, change, part, isLast);
-        messages += 1;
-      }
-    }
-    this.#batchMark(writer, BATCH_END);
-    if (messages === 0) return;
-    const what = `nf_tables elements of ${family} ${table} ${[...new Set(changes.map((change) => change.set))].join(', ')}`;
-    throwFailure(what, this.#socket.exchange(writer.finish(), 1));
+  async commit(
+    build: (firstSequence: number) => { readonly bytes: Buffer; readonly nextSequence: number } | null,
+  ): Promise<boolean> {
+    const first = this.#socket.takeSequences(0);
+    const built = build(first);
+    if (built === null) return false;
+    this.#socket.takeSequences(built.nextSequence - first);
+    const acks =
+      built.bytes.length < BYTES_IN_PLACE
+        ? this.#socket.exchange(built.bytes, 1)
+        : await this.#socket.exchangeInThread(built.bytes, 1);
+    throwFailure('nf_tables transaction', acks);
+    return true;
   }
 
   close(): void {
     this.#socket.close();
-  }
-
-  #elements(
-    writer: MessageWriter,
-    family: 'ip' | 'ip6' | 'arp',
-    table: string,
-    change: ElementChange,
-    part: readonly string[],
-    acknowledge: boolean,
-  ): void {
-    const type = change.operation === 'add' ? MESSAGE.newElement : MESSAGE.deleteElement;
-    const flags = FLAG.request | (change.operation === 'add' ? FLAG.create : 0) | (acknowledge ? FLAG.ack : 0);
-    writer
-      .begin(SUBSYSTEM | type, flags, this.#socket.takeSequences(1))
-      .u8(FAMILY[family])
-      .u8(0)
-      .u16(0)
-      .attributeString(ELEMENT_LIST.table, table)
-      .attributeString(ELEMENT_LIST.set, change.set)
-      .nested(ELEMENT_LIST.elements, (list) => {
-        for (const element of part) encodeElement(list, change, element);
-      })
-      .end();
-  }
-
-  #batchMark(writer: MessageWriter, type: number): void {
-    writer.begin(type, FLAG.request, this.#socket.takeSequences(1)).u8(0).u8(0).u16Be(SUBSYSTEM_NUMBER).end();
   }
 }
 

@@ -47,6 +47,7 @@ export function netlinkError(what: string, ack: Acknowledgement): NetlinkError {
 export const RETRY_ERRNOS = { interrupted: 4, overrun: 105 } as const;
 
 const EAGAIN = 11;
+const EIO = 5;
 
 /** One open socket. Not shared between users: replies belong to the request that was sent last. */
 export class NetlinkSocket {
@@ -95,6 +96,20 @@ export class NetlinkSocket {
     onMessage: (message: ReceivedMessage) => void = () => undefined,
   ): Acknowledgement[] {
     this.#send(data);
+    return this.#collect(expectedAcks, onMessage);
+  }
+
+  /** The same for data so large that the kernel's work would hold up everything else: it is sent in a thread. */
+  async exchangeInThread(data: Buffer, expectedAcks: number): Promise<Acknowledgement[]> {
+    // Replies of an earlier exchange that was given up must not be taken for ours.
+    while (this.#receive() !== null);
+    if (data.length > BUFFER_BYTES) this.#setOption(SOL_SOCKET, SO_SNDBUFFORCE, data.length);
+    const sent = await this.#library.sendInThread(this.#fd, data, data.length, 0);
+    if (sent !== data.length) throw new NetlinkError(`send of ${data.length} netlink bytes failed`, EIO, 'EIO');
+    return this.#collect(expectedAcks, () => undefined);
+  }
+
+  #collect(expectedAcks: number, onMessage: (message: ReceivedMessage) => void): Acknowledgement[] {
     const acks: Acknowledgement[] = [];
     while (acks.length < expectedAcks) {
       const datagram = this.#receive();

@@ -1,14 +1,14 @@
-// The nftables seam inside our own process: rules by a libnftables context kept open, elements and listings by netlink.
+// The nftables seam inside our own process: by netlink wherever we know the form, by a libnftables context kept open else.
 // One core serves all planes, so that it can tell their commits from those of others.
 import { errorMessage, NetlinkError, ToolError } from '../../base/errors.js';
 import type { LibNftables } from '../../kernel/netlink/libnftables.js';
-import type { ElementChange, ElementKind, NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
+import type { ElementKind, NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
 import type { ListedSet, ListedTable, NfTablesReader } from '../../kernel/netlink/nf-tables-read.js';
 import { canonicalElement } from '../../ipsets/nft-set-members.js';
 import type { KernelNftMap, KernelNftTable, NftFamily, NftIo } from './io.js';
+import { compileScript, elementKind } from './script-compiler.js';
 import type { KernelNftSet } from '../../ipsets/nft-set.js';
 
-const ELEMENT_STATEMENT = /^(add|delete) element (ip|ip6|arp) (\S+) (\S+) \{ ?(.*?) ?\}$/u;
 const NEW_SET = /^add (set|map) (ip|ip6|arp) (\S+) (\S+) \{(.*)\}/u;
 
 /** What the native form is made of. `fallback` names the refused statement, and serves what netlink does not. */
@@ -77,16 +77,13 @@ export class NetlinkNftIo implements NftIo {
 
   async #carryOut(script: string): Promise<void> {
     const statements = script.split('\n').filter((line) => line !== '');
-    const elements = this.#elementsOnly(statements);
-    if (elements !== null) {
-      try {
-        this.#options.netlink.changeElements(elements.family, elements.table, elements.changes);
-        return;
-      } catch (error) {
-        // The kernel's answer to a batch does not name the statement: nft is asked to say which one it is.
-        if (!(error instanceof NetlinkError)) throw error;
-      }
+    try {
+      if (await this.#commit(statements)) return;
+    } catch (error) {
+      // nft is asked once more, because it says what is wrong and with which statement. Nothing was changed.
+      if (!(error instanceof NetlinkError)) throw error;
       await this.#options.fallback.transaction(script);
+      this.#learnKinds(statements);
       return;
     }
     try {
@@ -99,26 +96,17 @@ export class NetlinkNftIo implements NftIo {
     this.#learnKinds(statements);
   }
 
-  /** The script as element changes of one table, or null when it holds anything else or a set of unknown kind. */
-  #elementsOnly(statements: readonly string[]): { family: NftFamily; table: string; changes: ElementChange[] } | null {
-    const changes: ElementChange[] = [];
-    let owner: { family: NftFamily; table: string } | null = null;
-    for (const statement of statements) {
-      const match = ELEMENT_STATEMENT.exec(statement);
-      if (match === null) return null;
-      const [, operation, family, table = '', set = '', list = ''] = match;
-      const kind = this.#kinds.get(`${family} ${table} ${set}`);
-      if (kind === undefined || (owner !== null && (owner.family !== family || owner.table !== table))) return null;
-      owner = { family: family as NftFamily, table };
-      const members = list.split(', ');
-      changes.push({
-        operation: operation as 'add' | 'delete',
-        set,
-        kind,
-        elements: members.map((member) => member.replaceAll('"', '')),
-      });
-    }
-    return owner === null ? null : { ...owner, changes };
+  /** Whether all statements could be said in netlink, and were. */
+  async #commit(statements: readonly string[]): Promise<boolean> {
+    let made: ReadonlyMap<string, ElementKind> = new Map();
+    const isDone = await this.#options.netlink.commit((firstSequence) => {
+      const compiled = compileScript(statements, this.#kinds, firstSequence);
+      if (compiled === null) return null;
+      made = compiled.made;
+      return compiled.batch.finish();
+    });
+    for (const [set, kind] of made) this.#kinds.set(set, kind);
+    return isDone;
   }
 
   #learnKinds(statements: readonly string[]): void {
@@ -126,7 +114,7 @@ export class NetlinkNftIo implements NftIo {
       const match = NEW_SET.exec(statement);
       if (match === null) continue;
       const [, , family, table, name, body = ''] = match;
-      const kind = kindOf(/type ([^;]+?) *[;}]/u.exec(`${body};`)?.[1] ?? '', body.includes('interval'));
+      const kind = elementKind(/type ([^;]+?) *[;}]/u.exec(`${body};`)?.[1] ?? '', body.includes('interval'));
       if (kind !== null) this.#kinds.set(`${family} ${table} ${name}`, kind);
     }
   }
@@ -135,7 +123,7 @@ export class NetlinkNftIo implements NftIo {
     const sets = new Map<string, KernelNftSet>();
     const maps = new Map<string, KernelNftMap>();
     for (const [name, set] of listed.sets) {
-      const kind = kindOf(set.isMap ? `${set.type} : verdict` : set.type, set.flags.includes('interval'));
+      const kind = elementKind(set.isMap ? `${set.type} : verdict` : set.type, set.flags.includes('interval'));
       if (kind !== null) this.#kinds.set(`${family} ${table} ${name}`, kind);
       if (set.isMap) maps.set(name, mapOf(set));
       else
@@ -170,12 +158,6 @@ export class NetlinkNftIo implements NftIo {
 }
 
 const NO_PROCESS = { argv: ['libnftables'], exitCode: null, signal: null, stderrHead: '', durationMs: 0 } as const;
-
-function kindOf(type: string, isInterval: boolean): ElementKind | null {
-  if (type === 'ipv4_addr' || type === 'ipv6_addr') return isInterval ? 'interval' : 'address';
-  if (/^ipv[46]_addr \. inet_proto \. inet_service$/u.test(type)) return 'address-port';
-  return type === 'ifname : verdict' ? 'interface-goto' : null;
-}
 
 function mapOf(set: ListedSet): KernelNftMap {
   return { type: set.type, flags: set.isVerdictMap ? set.flags : 'to data', elements: new Map(set.elements) };

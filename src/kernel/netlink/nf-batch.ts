@@ -1,0 +1,222 @@
+// Builds one nf_tables transaction as netlink messages: tables, chains, rules, sets and elements, in the order of the
+// calls (include/uapi/linux/netfilter/nf_tables.h). The kernel takes all of it or nothing.
+import { BugError } from '../../base/errors.js';
+import { FLAG, MessageWriter } from './message.js';
+import { type Expression, encodeExpressions } from './nf-expressions.js';
+import { type ElementChange, encodeElement } from './nf-tables.js';
+
+const SUBSYSTEM_NUMBER = 10;
+const SUBSYSTEM = SUBSYSTEM_NUMBER << 8;
+const MESSAGE = {
+  newTable: 0,
+  deleteTable: 2,
+  newChain: 3,
+  deleteChain: 5,
+  newRule: 6,
+  deleteRule: 8,
+  newSet: 9,
+  deleteSet: 11,
+  newElement: 12,
+  deleteElement: 14,
+} as const;
+const BATCH_BEGIN = 0x10;
+const BATCH_END = 0x11;
+const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
+const TABLE = { name: 1, flags: 2 } as const;
+const CHAIN = { table: 1, name: 3, hook: 4, type: 7 } as const;
+const HOOK = { number: 1, priority: 2 } as const;
+const RULE = { table: 1, chain: 2, expressions: 4, userData: 7 } as const;
+const SET = {
+  table: 1,
+  name: 2,
+  flags: 3,
+  keyType: 4,
+  keyLength: 5,
+  dataType: 6,
+  dataLength: 7,
+  id: 10,
+  userData: 13,
+} as const;
+const ELEMENT_LIST = { table: 1, set: 2, elements: 3 } as const;
+const HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'output', 'postrouting'];
+const ARP_HOOKS: readonly string[] = ['input', 'output'];
+/** The list of elements is one attribute with a 16-bit length; the longest element takes about 70 bytes. */
+const ELEMENTS_PER_MESSAGE = 800;
+/** Type of a comment within the user data of a rule. */
+const COMMENT = 0;
+
+/** A family's name, as nft writes it. */
+export type BatchFamily = keyof typeof FAMILY;
+
+/** How a set or map is made: what nft 1.0.6 sends for it, so that it prints as if nft had made it. */
+export interface SetForm {
+  readonly keyType: number;
+  readonly keyLength: number;
+  readonly flags: number;
+  /** True for a map of verdicts. */
+  readonly isVerdictMap: boolean;
+  /** What nft keeps with a set to print it. */
+  readonly userData: Buffer;
+}
+
+/** A base chain's place. */
+export interface ChainHook {
+  readonly type: string;
+  readonly hook: string;
+  readonly priority: number;
+}
+
+const VERDICT_DATA = 0xffffff00;
+const VERDICT_DATA_LENGTH = 16;
+
+/** One transaction on one table. */
+export class NfBatch {
+  readonly family: BatchFamily;
+  readonly table: string;
+  readonly #writer = new MessageWriter(16 * 1024);
+  readonly #texts = new Map<string, Buffer>();
+  #sequence: number;
+  #setId = 1;
+  #lastStart = 0;
+
+  /** `firstSequence`: the batch takes sequence numbers from here on; see `messages`. */
+  constructor(family: BatchFamily, table: string, firstSequence: number) {
+    this.family = family;
+    this.table = table;
+    this.#sequence = firstSequence;
+    this.#mark(BATCH_BEGIN);
+  }
+
+  addTable(): void {
+    this.#begin(MESSAGE.newTable, FLAG.create).attributeString(TABLE.name, this.table).attributeU32Be(TABLE.flags, 0);
+    this.#writer.end();
+  }
+
+  deleteTable(): void {
+    this.#begin(MESSAGE.deleteTable, 0).attributeString(TABLE.name, this.table).end();
+  }
+
+  /** No failure if it exists. */
+  addChain(name: string, base?: ChainHook): void {
+    const writer = this.#begin(MESSAGE.newChain, FLAG.create)
+      .attributeString(CHAIN.table, this.table)
+      .attributeString(CHAIN.name, name);
+    if (base !== undefined) {
+      const number = (this.family === 'arp' ? ARP_HOOKS : HOOKS).indexOf(base.hook);
+      if (number < 0) throw new BugError(`${base.hook} is no hook of ${this.family}`);
+      writer
+        .nested(CHAIN.hook, (hook) =>
+          hook.attributeU32Be(HOOK.number, number).attributeU32Be(HOOK.priority, base.priority),
+        )
+        .attributeString(CHAIN.type, base.type);
+    }
+    writer.end();
+  }
+
+  flushChain(name: string): void {
+    this.#begin(MESSAGE.deleteRule, 0).attributeString(RULE.table, this.table).attributeString(RULE.chain, name).end();
+  }
+
+  deleteChain(name: string): void {
+    this.#begin(MESSAGE.deleteChain, 0)
+      .attributeString(CHAIN.table, this.table)
+      .attributeString(CHAIN.name, name)
+      .end();
+  }
+
+  /** Appends a rule. `text` identifies the expressions within this batch, so that equal ones are encoded once. */
+  addRule(chain: string, text: string, expressions: () => readonly Expression[] | null, comment: string): boolean {
+    let bytes = this.#texts.get(text);
+    if (bytes === undefined) {
+      const compiled = expressions();
+      if (compiled === null) return false;
+      bytes = encodeExpressions(compiled);
+      this.#texts.set(text, bytes);
+    }
+    const length = Buffer.byteLength(comment);
+    const userData = Buffer.alloc(length + 3);
+    userData.writeUInt8(COMMENT, 0);
+    userData.writeUInt8(length + 1, 1);
+    userData.write(comment, 2);
+    this.#begin(MESSAGE.newRule, FLAG.create | FLAG.append)
+      .attributeString(RULE.table, this.table)
+      .attributeString(RULE.chain, chain)
+      .attribute(RULE.expressions | NESTED, bytes)
+      .attribute(RULE.userData, userData)
+      .end();
+    return true;
+  }
+
+  addSet(name: string, form: SetForm): void {
+    const writer = this.#begin(MESSAGE.newSet, FLAG.create)
+      .attributeString(SET.table, this.table)
+      .attributeString(SET.name, name)
+      .attributeU32Be(SET.flags, form.flags)
+      .attributeU32Be(SET.keyType, form.keyType)
+      .attributeU32Be(SET.keyLength, form.keyLength);
+    if (form.isVerdictMap) {
+      writer.attributeU32Be(SET.dataType, VERDICT_DATA).attributeU32Be(SET.dataLength, VERDICT_DATA_LENGTH);
+    }
+    writer
+      .attributeU32Be(SET.id, this.#setId++)
+      .attribute(SET.userData, form.userData)
+      .end();
+  }
+
+  deleteSet(name: string): void {
+    this.#begin(MESSAGE.deleteSet, 0).attributeString(SET.table, this.table).attributeString(SET.name, name).end();
+  }
+
+  flushSet(name: string): void {
+    this.#begin(MESSAGE.deleteElement, 0)
+      .attributeString(ELEMENT_LIST.table, this.table)
+      .attributeString(ELEMENT_LIST.set, name)
+      .end();
+  }
+
+  /** @throws NetlinkError for an element that cannot be encoded. */
+  changeElements(change: ElementChange): void {
+    const isAdd = change.operation === 'add';
+    for (let start = 0; start < change.elements.length; start += ELEMENTS_PER_MESSAGE) {
+      const part = change.elements.slice(start, start + ELEMENTS_PER_MESSAGE);
+      this.#begin(isAdd ? MESSAGE.newElement : MESSAGE.deleteElement, isAdd ? FLAG.create : 0)
+        .attributeString(ELEMENT_LIST.table, this.table)
+        .attributeString(ELEMENT_LIST.set, change.set)
+        .nested(ELEMENT_LIST.elements, (list) => {
+          for (const element of part) encodeElement(list, change, element);
+        })
+        .end();
+    }
+  }
+
+  /** Ends the batch; its last message asks for the one acknowledgement. Also the sequence number to go on from. */
+  finish(): { readonly bytes: Buffer; readonly nextSequence: number } {
+    const lastStart = this.#lastStart;
+    this.#mark(BATCH_END);
+    const bytes = this.#writer.finish();
+    bytes.writeUInt16LE(bytes.readUInt16LE(lastStart + FLAGS_OFFSET) | FLAG.ack, lastStart + FLAGS_OFFSET);
+    return { bytes, nextSequence: this.#sequence };
+  }
+
+  #begin(type: number, flags: number): MessageWriter {
+    this.#lastStart = this.#writer.length;
+    return this.#writer
+      .begin(SUBSYSTEM | type, FLAG.request | flags, this.#sequence++)
+      .u8(FAMILY[this.family])
+      .u8(0)
+      .u16(0);
+  }
+
+  #mark(type: number): void {
+    this.#writer
+      .begin(type, FLAG.request, this.#sequence++)
+      .u8(0)
+      .u8(0)
+      .u16Be(SUBSYSTEM_NUMBER)
+      .end();
+  }
+}
+
+/** Offset of nlmsg_flags in a header. */
+const FLAGS_OFFSET = 6;
+const NESTED = 0x8000;

@@ -1,0 +1,140 @@
+// The expressions of nf_tables rules as bytes: what nft makes of a rule's text (include/uapi/linux/netfilter/nf_tables.h;
+// kept equal to nft 1.0.6 by test/kernel/nft-compile.test.ts).
+import { MessageWriter } from './message.js';
+
+/** Fields that `meta` loads. */
+export const META = { mark: 3, iifname: 6, oifname: 7, protocol: 16 } as const;
+/** Fields that `ct` loads. */
+export const CT = { state: 0, status: 2 } as const;
+/** Headers that `payload` loads from. */
+export const HEADER = { network: 1, transport: 2 } as const;
+/** Codes of verdicts; jump and goto name a chain. */
+export const VERDICT_CODE = { drop: 0, accept: 1, continue: -1, jump: -3, goto: -4, return: -5 } as const;
+/** NFTA_FIB_FLAGS and results. */
+export const FIB = { saddr: 1, daddr: 2, mark: 4, iif: 8, oif: 16, resultOif: 1, resultType: 3 } as const;
+/** Registers as nft gives them out: the first whole one, then 4-byte ones. */
+export const FIRST_REGISTER = 1;
+/** Register that starts `words` 4-byte words after the first. */
+export function wordRegister(words: number): number {
+  return words % 4 === 0 ? 1 + words / 4 : 8 + words;
+}
+
+/** One expression. Values are as the kernel compares them: host order for marks and states, network order for packets. */
+export type Expression =
+  | { readonly kind: 'meta'; readonly key: number; readonly register: number }
+  | { readonly kind: 'set-mark' }
+  | { readonly kind: 'ct'; readonly key: number }
+  | {
+      readonly kind: 'payload';
+      readonly base: number;
+      readonly offset: number;
+      readonly length: number;
+      readonly register: number;
+    }
+  | { readonly kind: 'compare'; readonly negated: boolean; readonly value: Buffer }
+  | { readonly kind: 'bitwise'; readonly mask: Buffer; readonly xor: Buffer }
+  | { readonly kind: 'lookup'; readonly set: string; readonly negated: boolean }
+  | { readonly kind: 'verdict-map'; readonly map: string }
+  | { readonly kind: 'fib'; readonly result: number; readonly flags: number }
+  | { readonly kind: 'counter' }
+  | { readonly kind: 'verdict'; readonly code: number; readonly chain?: string }
+  | { readonly kind: 'masquerade'; readonly flags: number }
+  | { readonly kind: 'notrack' };
+
+const LIST_ELEMENT = 1;
+const EXPRESSION = { name: 1, data: 2 } as const;
+const DATA = { value: 1, verdict: 2 } as const;
+const VERDICT = { code: 1, chain: 2 } as const;
+
+/** Expressions, each in its list container, as the value of a rule's expression attribute. */
+export function encodeExpressions(expressions: readonly Expression[]): Buffer {
+  const writer = new MessageWriter(512);
+  for (const expression of expressions) encode(writer, expression);
+  return Buffer.from(writer.finish());
+}
+
+function wrap(writer: MessageWriter, name: string, content: (data: MessageWriter) => void): void {
+  writer.nested(LIST_ELEMENT, (element) =>
+    element.attributeString(EXPRESSION.name, name).nested(EXPRESSION.data, content),
+  );
+}
+
+function value(writer: MessageWriter, type: number, bytes: Buffer): void {
+  writer.nested(type, (data) => data.attribute(DATA.value, bytes));
+}
+
+function encode(writer: MessageWriter, expression: Expression): void {
+  switch (expression.kind) {
+    case 'meta':
+      wrap(writer, 'meta', (data) => data.attributeU32Be(2, expression.key).attributeU32Be(1, expression.register));
+      return;
+    case 'set-mark':
+      wrap(writer, 'meta', (data) => data.attributeU32Be(2, META.mark).attributeU32Be(3, FIRST_REGISTER));
+      return;
+    case 'ct':
+      wrap(writer, 'ct', (data) => data.attributeU32Be(2, expression.key).attributeU32Be(1, FIRST_REGISTER));
+      return;
+    case 'payload':
+      wrap(writer, 'payload', (data) =>
+        data
+          .attributeU32Be(1, expression.register)
+          .attributeU32Be(2, expression.base)
+          .attributeU32Be(3, expression.offset)
+          .attributeU32Be(4, expression.length),
+      );
+      return;
+    case 'compare':
+      wrap(writer, 'cmp', (data) => {
+        data.attributeU32Be(1, FIRST_REGISTER).attributeU32Be(2, expression.negated ? 1 : 0);
+        value(data, 3, expression.value);
+      });
+      return;
+    case 'bitwise':
+      wrap(writer, 'bitwise', (data) => {
+        data
+          .attributeU32Be(1, FIRST_REGISTER)
+          .attributeU32Be(2, FIRST_REGISTER)
+          .attributeU32Be(6, 0)
+          .attributeU32Be(3, expression.mask.length);
+        value(data, 4, expression.mask);
+        value(data, 5, expression.xor);
+      });
+      return;
+    case 'lookup':
+      wrap(writer, 'lookup', (data) => {
+        data.attributeString(1, expression.set).attributeU32Be(2, FIRST_REGISTER);
+        if (expression.negated) data.attributeU32Be(5, 1);
+      });
+      return;
+    case 'verdict-map':
+      wrap(writer, 'lookup', (data) =>
+        data.attributeString(1, expression.map).attributeU32Be(2, FIRST_REGISTER).attributeU32Be(3, 0),
+      );
+      return;
+    case 'fib':
+      wrap(writer, 'fib', (data) =>
+        data.attributeU32Be(3, expression.flags).attributeU32Be(2, expression.result).attributeU32Be(1, FIRST_REGISTER),
+      );
+      return;
+    case 'counter':
+      wrap(writer, 'counter', (data) => data.attribute(1, Buffer.alloc(8)).attribute(2, Buffer.alloc(8)));
+      return;
+    case 'verdict':
+      wrap(writer, 'immediate', (data) =>
+        data.attributeU32Be(1, 0).nested(2, (container) =>
+          container.nested(DATA.verdict, (verdict) => {
+            verdict.attributeU32Be(VERDICT.code, expression.code);
+            if (expression.chain !== undefined) verdict.attributeString(VERDICT.chain, expression.chain);
+          }),
+        ),
+      );
+      return;
+    case 'masquerade':
+      wrap(writer, 'masq', (data) => {
+        if (expression.flags !== 0) data.attributeU32Be(1, expression.flags);
+      });
+      return;
+    case 'notrack':
+      writer.nested(LIST_ELEMENT, (element) => element.attributeString(EXPRESSION.name, 'notrack'));
+  }
+}

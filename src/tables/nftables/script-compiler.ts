@@ -1,0 +1,137 @@
+// Turns a transaction's text, as script.ts writes it, into one netlink batch. A statement of another form gives null:
+// then the whole transaction is libnftables's.
+import { type ElementKind, type ElementChange } from '../../kernel/netlink/nf-tables.js';
+import { NfBatch, type SetForm } from '../../kernel/netlink/nf-batch.js';
+import type { NftFamily } from './io.js';
+import { compileRule } from './rule-compiler.js';
+
+const FIRST = /^(?:add|flush|delete) (?:table|chain|rule|set|map|element) (ip|ip6|arp) (\S+)(?: |$)/;
+const RULE = /^add rule (?:ip|ip6|arp) \S+ (\S+) (.*) comment "([^"]*)"$/;
+const ELEMENT = /^(add|delete) element (?:ip|ip6|arp) \S+ (\S+) \{ ?(.*?) ?\}$/u;
+const TABLE = /^(add|delete) table (?:ip|ip6|arp) \S+$/;
+const CHAIN =
+  /^(add|flush|delete) chain (?:ip|ip6|arp) \S+ (\S+)(?: \{ type (filter|route|nat) hook ([a-z]+) priority (-?\d+); \})?$/;
+const SET = /^(add|delete|flush) (?:set|map) (?:ip|ip6|arp) \S+ (\S+)(?: \{ type ([^;]+?);(?: flags ([a-z,]+);)? \})?$/;
+
+/** nft's numbers of data types, by what the sets of this program hold. */
+const INTERVAL = 4;
+const MAP = 8;
+const NETWORK_ORDER = Buffer.from('000402000000', 'hex');
+const PARTS_ORDER = Buffer.from('000400000000030800040d0000000100', 'hex');
+const INTERFACE_ORDER = Buffer.from('000401000000010400000000060400000000', 'hex');
+
+function form(keyType: number, keyLength: number, userData: Buffer): SetForm {
+  return { keyType, keyLength, flags: 0, isVerdictMap: false, userData };
+}
+
+const FORMS: Readonly<Record<string, SetForm>> = {
+  ipv4_addr: form(7, 4, NETWORK_ORDER),
+  ipv6_addr: form(8, 16, NETWORK_ORDER),
+  'ipv4_addr . inet_proto . inet_service': form(0x730d, 12, PARTS_ORDER),
+  'ipv6_addr . inet_proto . inet_service': form(0x830d, 24, PARTS_ORDER),
+  'ifname : verdict': { keyType: 41, keyLength: 16, flags: MAP, isVerdictMap: true, userData: INTERFACE_ORDER },
+};
+
+/** Which kind of elements a set has, from its type and flags; null for one that is left to nft. */
+export function elementKind(type: string, isInterval: boolean): ElementKind | null {
+  if (type === 'ipv4_addr' || type === 'ipv6_addr') return isInterval ? 'interval' : 'address';
+  if (/^ipv[46]_addr \. inet_proto \. inet_service$/u.test(type)) return 'address-port';
+  return type === 'ifname : verdict' ? 'interface-goto' : null;
+}
+
+/** What the compiler has to know and learns: `family table set` → kind of its elements. */
+export type ElementKinds = ReadonlyMap<string, ElementKind>;
+
+/** A compiled transaction, and the kinds of the sets that it makes. */
+export interface CompiledScript {
+  readonly batch: NfBatch;
+  readonly made: ReadonlyMap<string, ElementKind>;
+}
+
+class ScriptCompiler {
+  readonly made = new Map<string, ElementKind>();
+  readonly #batch: NfBatch;
+  readonly #kinds: ElementKinds;
+  readonly #prefix: string;
+
+  constructor(batch: NfBatch, kinds: ElementKinds) {
+    this.#batch = batch;
+    this.#kinds = kinds;
+    this.#prefix = `${batch.family} ${batch.table}`;
+  }
+
+  statement(line: string): boolean {
+    const first = FIRST.exec(line);
+    if (first === null || `${first[1]} ${first[2]}` !== this.#prefix) return false;
+    return this.#rule(line) || this.#elements(line) || this.#chain(line) || this.#set(line) || this.#table(line);
+  }
+
+  #rule(line: string): boolean {
+    const [, chain, text = '', comment = ''] = RULE.exec(line) ?? [];
+    if (chain === undefined) return false;
+    return this.#batch.addRule(chain, text, () => compileRule(this.#batch.family, text), comment);
+  }
+
+  #elements(line: string): boolean {
+    const [, operation, set = '', list = ''] = ELEMENT.exec(line) ?? [];
+    if (operation === undefined) return false;
+    const key = `${this.#prefix} ${set}`;
+    const kind = this.made.get(key) ?? this.#kinds.get(key);
+    if (kind === undefined) return false;
+    const change: ElementChange = {
+      operation: operation as ElementChange['operation'],
+      set,
+      kind,
+      elements: list.replaceAll('"', '').split(', '),
+    };
+    this.#batch.changeElements(change);
+    return true;
+  }
+
+  #chain(line: string): boolean {
+    const [, verb, name = '', type, hook = '', priority] = CHAIN.exec(line) ?? [];
+    if (verb === 'add') {
+      this.#batch.addChain(name, type === undefined ? undefined : { type, hook, priority: Number(priority) });
+    } else if (verb === 'flush') this.#batch.flushChain(name);
+    else if (verb === 'delete') this.#batch.deleteChain(name);
+    return verb !== undefined;
+  }
+
+  #set(line: string): boolean {
+    const [, verb, name = '', type = '', flags = ''] = SET.exec(line) ?? [];
+    if (verb === 'delete') this.#batch.deleteSet(name);
+    else if (verb === 'flush') this.#batch.flushSet(name);
+    else if (verb === 'add') {
+      const made = FORMS[type];
+      const kind = elementKind(type, flags === 'interval');
+      if (made === undefined || kind === null || (flags !== '' && flags !== 'interval')) return false;
+      this.made.set(`${this.#prefix} ${name}`, kind);
+      this.#batch.addSet(name, flags === '' ? made : { ...made, flags: made.flags | INTERVAL });
+    }
+    return verb !== undefined;
+  }
+
+  #table(line: string): boolean {
+    const verb = TABLE.exec(line)?.[1];
+    if (verb === 'add') this.#batch.addTable();
+    else if (verb === 'delete') this.#batch.deleteTable();
+    return verb !== undefined;
+  }
+}
+
+/**
+ * Compiles the statements of one table. `firstSequence` numbers the messages.
+ * @throws NetlinkError for an element that is not what its set holds.
+ */
+export function compileScript(
+  statements: readonly string[],
+  kinds: ElementKinds,
+  firstSequence: number,
+): CompiledScript | null {
+  const first = FIRST.exec(statements[0] ?? '');
+  if (first === null) return null;
+  const batch = new NfBatch(first[1] as NftFamily, first[2] ?? '', firstSequence);
+  const compiler = new ScriptCompiler(batch, kinds);
+  for (const statement of statements) if (!compiler.statement(statement)) return null;
+  return { batch, made: compiler.made };
+}

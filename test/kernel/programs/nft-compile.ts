@@ -1,0 +1,62 @@
+// Reads a script from standard input, runs it in its namespace once by nft and once by our own netlink batch, and
+// prints what the kernel then holds, byte by byte, as JSON. Statements that are not compiled are named.
+import { readFileSync } from 'node:fs';
+import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
+import { FLAG, forEachAttribute, MessageWriter } from '../../../src/kernel/netlink/message.js';
+import { NfTablesNetlink } from '../../../src/kernel/netlink/nf-tables.js';
+import { NETLINK, NetlinkSocket } from '../../../src/kernel/netlink/socket.js';
+import { directRunner } from '../../../src/kernel/spawn.js';
+import { CommandNftIo } from '../../../src/tables/nftables/command-io.js';
+import { compileScript } from '../../../src/tables/nftables/script-compiler.js';
+
+const { library } = loadNativeLibrary();
+if (library === null) throw new Error('no native library');
+const socket = new NetlinkSocket(library, NETLINK.netfilter);
+
+/** Message → attributes that say what an object is; handles, ids and use counts differ from load to load. */
+const OBJECTS = [
+  { get: 1, keep: [1, 2] },
+  { get: 4, keep: [1, 3, 4, 5, 7] },
+  { get: 7, keep: [1, 2, 4, 7] },
+  { get: 10, keep: [1, 2, 3, 4, 5, 6, 7, 9, 13] },
+];
+
+function dump(): string[] {
+  const lines: string[] = [];
+  for (const { get, keep } of OBJECTS) {
+    for (const family of [2, 3, 10]) {
+      const request = new MessageWriter()
+        .begin((10 << 8) | get, FLAG.request | FLAG.dump, socket.takeSequences(1))
+        .u8(family)
+        .u8(0)
+        .u16(0)
+        .end();
+      socket.dump(request.finish(), ({ payload }) => {
+        const parts: string[] = [];
+        forEachAttribute(payload.subarray(4), (type, value) => {
+          if (keep.includes(type)) parts.push(`${type}=${value.toString('hex')}`);
+        });
+        lines.push(`${get} ${family} ${parts.join(' ')}`);
+      });
+    }
+  }
+  return lines;
+}
+
+const script = readFileSync(0, 'utf8');
+const statements = script.split('\n').filter((line) => line !== '');
+const [, , family = '', table = ''] = (statements[0] ?? '').split(' ');
+const tool = new CommandNftIo({ runner: directRunner });
+const listing = async (): Promise<string> =>
+  (await directRunner.run({ argv: ['nft', 'list', 'table', family, table] })).stdout;
+
+await tool.transaction(script);
+const byTool = { dump: dump(), text: await listing() };
+await tool.transaction(`delete table ${family} ${table}`);
+const left = statements.filter((line) => line.startsWith('add rule') && compileScript([line], new Map(), 1) === null);
+const isCommitted = await new NfTablesNetlink(library).commit(
+  (first) => compileScript(statements, new Map(), first)?.batch.finish() ?? null,
+);
+const own = { dump: dump(), text: await listing() };
+socket.close();
+console.log(JSON.stringify({ byTool, own, left, isCommitted }));
