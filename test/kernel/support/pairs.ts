@@ -1,0 +1,165 @@
+// Plays recordings one after the other into one namespace and compares with what the last one makes alone.
+import { afterAll, expect, test } from 'vitest';
+import { loadRecording, type Mode, recordingNames } from '../../fixtures/recording.js';
+import { DIFFERENCES } from './differences.js';
+import { DriverProcess, waitFor } from './driver-process.js';
+import { dumpKernel, type KernelDump } from './dump.js';
+import { createNamespace, type Namespace } from './namespace.js';
+import type { SeededRandom } from './random.js';
+import { expectedDump, expectKernel, quiet, recordingFrames } from './replay.js';
+
+/** `second` is played where `first` was played before. */
+interface Pair {
+  readonly first: string;
+  readonly second: string;
+}
+
+/** All ordered pairs of different names, so that each pair begins where the one before it ended: a Eulerian circuit. */
+function everyPair(names: readonly string[]): Pair[] {
+  const open = new Map(names.map((name) => [name, names.filter((other) => other !== name)]));
+  const circuit: string[] = [];
+  const path = names.slice(0, 1);
+  for (let at = path.at(-1); at !== undefined; at = path.at(-1)) {
+    const next = open.get(at)?.pop();
+    if (next === undefined) circuit.unshift(path.pop() ?? at);
+    else path.push(next);
+  }
+  return circuit.slice(1).map((second, index) => ({ first: circuit[index] ?? '', second }));
+}
+
+/** The `index`th of `count` parts of equal length, in order. */
+function shard<T>(items: readonly T[], index: number, count: number): T[] {
+  return items.slice(Math.round((items.length * index) / count), Math.round((items.length * (index + 1)) / count));
+}
+
+/**
+ * Takes the links of the host away, as a new boot of its pods and NICs would. What the driver made itself stays: rules,
+ * sets, blackholes, routing rules and tunnel devices.
+ */
+const REMOVE_LINKS = `
+for name in $(ls /sys/class/net); do
+  case $name in lo|vxlan*.calico|tunl0|wireguard.cali|wg-v6.cali) ;; *) ip link del $name 2>/dev/null || true ;; esac
+done`;
+
+/**
+ * A permanent neighbour outlives its pod for as long as the link is there (Felix keeps it too), so which of them ever
+ * came to be depends on the batches. Only those of routed addresses are the state. Statuses are not part of it either.
+ */
+export function withoutHistory(dump: KernelDump): KernelDump {
+  const { neigh = '', ...kernel } = dump;
+  delete kernel['status'];
+  const routed = new Set(
+    [...`${dump['route4'] ?? ''}${dump['route6'] ?? ''}`.matchAll(/^(\S+) dev (\S+)/gm)].map(
+      ([, address = '', device = '']) => `${address} ${device}`,
+    ),
+  );
+  const kept = neigh.split('\n').filter((line) => {
+    const [, address = '', device = ''] = /^(\S+) dev (\S+) .*PERMANENT$/.exec(line) ?? [];
+    return address === '' || routed.has(`${address} ${device}`);
+  });
+  const text = kept.join('\n');
+  return text === '' ? kernel : { ...kernel, neigh: text };
+}
+
+/** A namespace in which recordings are played in turn, each by a driver of its own. */
+class Stage {
+  readonly #mode: Mode;
+  /** What recordings that Felix cannot play make by themselves. */
+  readonly #alone = new Map<string, KernelDump>();
+  #namespace: Namespace | null = null;
+  /** Name of what was played last. */
+  #last: string | null = null;
+
+  constructor(mode: Mode) {
+    this.#mode = mode;
+  }
+
+  /** Plays both, the first only if it was not played last, and checks the state after the second. */
+  async check({ first, second }: Pair): Promise<void> {
+    if (this.#last !== first) await this.#play(first);
+    await this.#play(second);
+  }
+
+  async close(): Promise<void> {
+    await this.#namespace?.remove();
+    this.#namespace = null;
+  }
+
+  async #play(name: string): Promise<void> {
+    this.#namespace ??= await createNamespace('pairs');
+    this.#last = name;
+    await play(this.#namespace, name, this.#mode, await this.#expected(name));
+  }
+
+  async #expected(name: string): Promise<KernelDump> {
+    const recording = loadRecording(name);
+    const step = recording.steps.steps.length - 1;
+    const folder = `${String(step).padStart(2, '0')}-${recording.steps.steps[step]?.name ?? ''}`;
+    if (recording.expected[this.#mode] !== undefined)
+      return withoutHistory(expectedDump(recording, this.#mode, folder, DIFFERENCES[this.#mode]));
+    const known = this.#alone.get(name);
+    if (known !== undefined) return known;
+    const namespace = await createNamespace('alone');
+    try {
+      await play(namespace, name, this.#mode, null);
+      const dump = withoutHistory(await dumpKernel(namespace, this.#mode));
+      this.#alone.set(name, dump);
+      return dump;
+    } finally {
+      await namespace.remove();
+    }
+  }
+}
+
+/** Starts a driver on fresh links, sends the whole stream and waits for the expected state, or for rest. */
+async function play(namespace: Namespace, name: string, mode: Mode, expected: KernelDump | null): Promise<void> {
+  const recording = loadRecording(name);
+  await namespace.shell(`${REMOVE_LINKS}\n${recording.hostScript}`);
+  const driver = new DriverProcess(namespace);
+  try {
+    driver.send(recordingFrames(recording, mode));
+    await waitFor(
+      () => driver.inSync,
+      () =>
+        `${name} is not in sync\n${driver.rawOutput}${driver.logs
+          .slice(-5)
+          .map((line) => JSON.stringify(line))
+          .join('\n')}`,
+    );
+    if (expected === null) await quiet(driver);
+    else await expectKernel(namespace, driver, mode, expected, -1, { normalise: withoutHistory });
+  } finally {
+    const { code } = await driver.stop();
+    expect(code, driver.rawOutput).toBe(0);
+  }
+}
+
+/** Registers a test for each ordered pair of recordings in the `index`th of `count` parts of them all. */
+export function testEveryPair(mode: Mode, index: number, count: number): void {
+  const stage = new Stage(mode);
+  afterAll(() => stage.close());
+  testPairs(stage, shard(everyPair(pairNames()), index, count));
+}
+
+/** Registers tests for `count` pairs drawn at random. */
+export function testSomePairs(mode: Mode, count: number, random: SeededRandom): void {
+  const stage = new Stage(mode);
+  afterAll(() => stage.close());
+  const names = pairNames();
+  let first = random.pick(names);
+  const pairs = Array.from({ length: count }, () => {
+    const pair = { first, second: random.pick(names.filter((name) => name !== first)) };
+    first = pair.second;
+    return pair;
+  });
+  testPairs(stage, pairs);
+}
+
+function testPairs(stage: Stage, pairs: readonly Pair[]): void {
+  for (const pair of pairs) test(`${pair.second} after ${pair.first} is as alone`, () => stage.check(pair));
+}
+
+/** All recordings: also those on which Felix fails in a mode, measured against our own state alone. */
+function pairNames(): string[] {
+  return recordingNames().filter((name) => !['vxlan', 'cluster-routes'].includes(name));
+}
