@@ -2,17 +2,17 @@
 // The only place where rooms are put together.
 import { hostname } from 'node:os';
 import type { Clock } from '../base/clock.js';
-import { errorMessage } from '../base/errors.js';
+import { ConfigError, DataplaneError, errorMessage } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { diffLive } from '../driver/config/live.js';
 import { parseConfig, type ParsedConfig } from '../driver/config/config.js';
 import type { DriverMetrics } from '../driver/driver-metrics.js';
-import { DataplaneLoop } from '../driver/loop.js';
+import { DataplaneLoop, type Refresh } from '../driver/loop.js';
 import type { DataplaneInput, RunningDataplane } from '../driver/session-driver.js';
 import { StatusCombiner } from '../driver/status-combiner.js';
 import { EndpointStatusFiles } from '../driver/status-files.js';
 import { BandwidthReconciler } from '../interfaces/bandwidth.js';
-import { detectHostMtu } from '../interfaces/host-mtu.js';
+import { detectHostMtu, podMtu, writeMtuFile } from '../interfaces/host-mtu.js';
 import { InterfaceMonitor } from '../interfaces/interface-monitor.js';
 import { InterfaceSysctlsReconciler } from '../interfaces/interface-sysctls.js';
 import { setUpKernel } from '../interfaces/kernel-setup.js';
@@ -29,7 +29,9 @@ import type { ConfigUpdate, Encapsulation } from '../protocol/gen/felix/felixbac
 import { createRuleRenderer } from '../rules/create-rule-renderer.js';
 import { detectIptablesBackend } from '../tables/iptables/backend.js';
 import { detectFeatures } from '../tables/iptables/features.js';
+import { probeFlowtable } from '../tables/nftables/flowtable.js';
 import { detectNftablesMode } from '../tables/nftables/mode.js';
+import type { NftablesPlane } from '../tables/nftables/plane.js';
 import { requireNft } from '../tables/nftables/version.js';
 import {
   type BackendOptions,
@@ -44,6 +46,8 @@ import type { DriverOptions } from './options.js';
 
 const PROC_SYS = '/proc/sys';
 const IPVS_INTERFACE = 'kube-ipvs0';
+/** Felix looks as often (2.7). */
+const HOST_MTU_CHECK_MS = 30_000;
 
 /** What all dataplanes of a process share. */
 export interface DataplaneBuilderOptions {
@@ -102,9 +106,12 @@ function familySinks(
   networking: FamilyNetworking,
   config: DataplaneConfig,
   environment: DataplaneEnvironment,
+  plane: NftablesPlane | undefined,
 ): FamilySinks {
   const { family, routes, linkAddresses, bgpPeers } = networking;
+  const offloads = plane !== undefined && config.nftablesFlowTableOffload === 'All';
   return {
+    ...(offloads ? { flowtable: plane } : {}),
     renderer: createRuleRenderer({ family, backend: environment.backend, config, environment }),
     tables: backend.tables,
     ipSets: backend.ipSets,
@@ -114,8 +121,59 @@ function familySinks(
   };
 }
 
+/** Tells the CNI plugin the MTU for pods. Fatal only where RequireMTUFile says so. */
+async function saveMtu(
+  config: DataplaneConfig,
+  environment: DataplaneEnvironment,
+  builder: DataplaneBuilderOptions,
+): Promise<void> {
+  const { options, log } = builder;
+  const mtu = podMtu(config, environment);
+  try {
+    await writeMtuFile(hostFiles, options.mtuFile, mtu);
+  } catch (error) {
+    if (config.requireMTUFile) {
+      const message = `The MTU file ${options.mtuFile} cannot be written (${errorMessage(error)}), and RequireMTUFile is set`;
+      throw new ConfigError(message, 'RequireMTUFile', 'true', 'dataplane');
+    }
+    log.warn('The MTU file cannot be written; pods get the CNI plugin’s default', {
+      file: options.mtuFile,
+      mtu,
+      error: errorMessage(error),
+    });
+  }
+}
+
+/** Felix restarts for another host MTU: devices, rules and pods depend on it. So do we, every 30 s at the most. */
+function watchHostMtu(
+  parts: Parts,
+  config: DataplaneConfig,
+  builder: DataplaneBuilderOptions,
+  fail: (error: unknown) => void,
+): Refresh {
+  const { access, log } = builder;
+  const { hostMtu } = parts.environment;
+  return {
+    name: 'host MTU',
+    intervalMs: HOST_MTU_CHECK_MS,
+    queueResync: () => {
+      access.routes.listLinks().then(
+        (links) => {
+          const now = detectHostMtu(links, config.mtuIfacePattern);
+          if (now === hostMtu) return;
+          fail(
+            new DataplaneError('tool', `The host MTU changed from ${hostMtu} to ${now}: a restart is needed to use it`),
+          );
+        },
+        (error: unknown) => log.warn('The host MTU cannot be checked', { error: errorMessage(error) }),
+      );
+    },
+  };
+}
+
 /** The parts of a dataplane that the loop is built around. */
 interface Parts {
+  readonly environment: DataplaneEnvironment;
   readonly backends: Backends;
   readonly networking: Networking;
   readonly sysctls: InterfaceSysctlsReconciler;
@@ -125,8 +183,19 @@ interface Parts {
   readonly endpointManagers: readonly EndpointManager[];
 }
 
-async function createParts(
+/** Flow offload only where the kernel has flowtables: a rule that names a missing one would refuse the table. */
+async function withoutMissingOffload(
   config: DataplaneConfig,
+  environment: DataplaneEnvironment,
+  builder: DataplaneBuilderOptions,
+): Promise<DataplaneConfig> {
+  if (environment.backend !== 'nftables' || config.nftablesFlowTableOffload === 'Disabled') return config;
+  const isSupported = await probeFlowtable(builder.access.nft, 'ip', builder.log);
+  return isSupported ? config : { ...config, nftablesFlowTableOffload: 'Disabled' };
+}
+
+async function createParts(
+  configured: DataplaneConfig,
   encapsulation: Encapsulation,
   builder: DataplaneBuilderOptions,
 ): Promise<Parts> {
@@ -136,15 +205,17 @@ async function createParts(
     log.debug('Operation', { ...operation });
   };
   const [environment, features] = await Promise.all([
-    detectEnvironment(config, encapsulation, builder),
-    detectFeatures(access.runner, hostFiles, config.featureDetectOverride, log),
+    detectEnvironment(configured, encapsulation, builder),
+    detectFeatures(access.runner, hostFiles, configured.featureDetectOverride, log),
   ]);
+  const config = await withoutMissingOffload(configured, environment, builder);
   const shared = { config, features, access, clock, log, onOperation };
   const common = { files: hostFiles, logger: log, observe: onOperation, procSys: PROC_SYS };
   const [backends] = await Promise.all([
     createBackends(environment, shared),
     setUpKernel({ ...common, config, runner: access.runner }),
   ]);
+  await saveMtu(config, environment, builder);
   const networking = createNetworking(shared);
   const statuses = new StatusCombiner();
   for (const family of FAMILIES) statuses.setWireguardKey(family, '');
@@ -159,11 +230,11 @@ async function createParts(
     log,
   });
   const { managers, endpointManagers } = createPolicyManagers({
-    v4: familySinks(backends.v4, networking.v4, config, environment),
+    v4: familySinks(backends.v4, networking.v4, config, environment, backends.planes.get(4)),
     v6:
       networking.v6 === null || backends.v6 === null
         ? null
-        : familySinks(backends.v6, networking.v6, config, environment),
+        : familySinks(backends.v6, networking.v6, config, environment, backends.planes.get(6)),
     arpTable: backends.arpTable,
     sysctls,
     bandwidth,
@@ -171,7 +242,7 @@ async function createParts(
     network,
     log,
   });
-  return { backends, networking, sysctls, bandwidth, statuses, managers, endpointManagers };
+  return { environment, backends, networking, sysctls, bandwidth, statuses, managers, endpointManagers };
 }
 
 function createLoop(
@@ -197,6 +268,7 @@ function createLoop(
       cleanups: backends.cleanups,
     },
     refreshes: [
+      watchHostMtu(parts, config, builder, input.fail),
       {
         name: 'IP sets',
         intervalMs: config.ipsetsRefreshIntervalMs,

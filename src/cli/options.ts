@@ -16,6 +16,8 @@ export interface DriverOptions {
   /** `HOST:PORT` or `unix:/path`; null = no health and metrics server. */
   readonly health: string | null;
   readonly mtuFile: string;
+  /** URL of Felix's own metrics, merged into ours; null = ours alone. */
+  readonly felixMetrics: string | null;
   /** Overrides EndpointStatusPathPrefix. */
   readonly statusPathPrefix: string | null;
 }
@@ -78,6 +80,7 @@ export function readOptions(environment: NodeJS.ProcessEnv): DriverOptions {
     ]),
     health: health === 'off' ? null : health,
     mtuFile: value('DATAPLANE_MTU_FILE') ?? '/var/lib/calico/mtu',
+    felixMetrics: value('DATAPLANE_FELIX_METRICS') ?? null,
     statusPathPrefix: value('DATAPLANE_STATUS_PATH_PREFIX') ?? null,
   };
 }

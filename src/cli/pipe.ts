@@ -4,6 +4,7 @@ import type { Session } from '../protocol/session.js';
 import { EXIT, openDriverContext, reportEnd, stopInTime, untilSignal } from './process.js';
 import { serveSession } from './serve-session.js';
 import { startStatusServer } from './status-server.js';
+import { untilHung } from './watchdog.js';
 
 /** Runs until Felix goes away, a signal comes, or the dataplane must not go on. Resolves with the exit code. */
 export async function runPipe(brokerEntry: readonly string[]): Promise<number> {
@@ -18,7 +19,11 @@ export async function runPipe(brokerEntry: readonly string[]): Promise<number> {
   if (session === null) return EXIT.software;
   const served = serveSession(session, context);
   status.setSession(served);
-  const code = await Promise.race([served.ended.then((end) => reportEnd(end, log)), untilSignal(log)]);
+  const code = await Promise.race([
+    served.ended.then((end) => reportEnd(end, log)),
+    untilSignal(log),
+    untilHung(() => served, log),
+  ]);
   await stopInTime(
     served.stop().then(() => Promise.all([listener.close(), status.close()])),
     log,

@@ -8,6 +8,7 @@ import { type AddressOptions, parseStreamAddress } from './addresses.js';
 import { exitCodeOf, openDriverContext, reportEnd, stopInTime, untilSignal } from './process.js';
 import { type ServedSession, serveSession } from './serve-session.js';
 import { startStatusServer } from './status-server.js';
+import { untilHung } from './watchdog.js';
 
 /** Options of the command. */
 export interface ServeOptions extends AddressOptions {
@@ -56,7 +57,7 @@ export async function runServe(options: ServeOptions, brokerEntry: readonly stri
     protocol: options.grpc === true ? 'grpc' : 'frames',
     ...access.description,
   });
-  const code = await Promise.race([failed, untilSignal(log)]);
+  const code = await Promise.race([failed, untilSignal(log), untilHung(() => current, log)]);
   await stopInTime(
     Promise.all([listener.close(), current === null ? undefined : (current as ServedSession).stop(), status.close()]),
     log,

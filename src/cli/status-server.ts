@@ -1,5 +1,7 @@
 // The health and metrics server of a driver process: /liveness, /readiness, /metrics, /debug/state.
 import { errorMessage } from '../base/errors.js';
+import { mergeExpositions } from '../metrics/metrics.js';
+import { fetchExposition } from '../transport/exposition-client.js';
 import { type HealthReport, type HttpStatusAddress, serveHttpStatus } from '../transport/http-status.js';
 import { parseHostPort } from './addresses.js';
 import type { DriverContext } from './process.js';
@@ -17,12 +19,27 @@ function parseAddress(text: string): HttpStatusAddress {
   return text.startsWith('unix:') ? { path: text.slice('unix:'.length) } : parseHostPort(text);
 }
 
+/** Our series; with DATAPLANE_FELIX_METRICS also Felix's, less those that we have ourselves. */
+async function exposition({ metrics, options, log }: DriverContext): Promise<string> {
+  const ours = await metrics.text();
+  if (options.felixMetrics === null) return ours;
+  try {
+    return mergeExpositions(await fetchExposition(options.felixMetrics), ours);
+  } catch (error) {
+    log.warn("Felix's metrics cannot be fetched; only ours are served", {
+      url: options.felixMetrics,
+      error: errorMessage(error),
+    });
+    return ours;
+  }
+}
+
 /**
  * Starts the server that DATAPLANE_HEALTH names. A port that is taken is no reason not to program the kernel: it is
  * logged, and the driver runs without.
  */
 export async function startStatusServer(context: DriverContext): Promise<StatusServer> {
-  const { access, log, options, clock, startedMs, metrics } = context;
+  const { access, log, options, clock, startedMs } = context;
   let session: ServedSession | null = null;
   const nothing = { setSession: () => undefined, close: () => Promise.resolve() };
   if (options.health === null) return nothing;
@@ -38,7 +55,7 @@ export async function startStatusServer(context: DriverContext): Promise<StatusS
       source: {
         liveness: () => reports('isLive'),
         readiness: () => reports('isReady'),
-        metrics: () => metrics.text(),
+        metrics: () => exposition(context),
         debugState: () => ({
           version: VERSION,
           uptimeSeconds: Math.round((clock.nowMs() - startedMs) / 1000),
