@@ -9,11 +9,11 @@ import { untilHung } from './watchdog.js';
 /** Runs until Felix goes away, a signal comes, or the dataplane must not go on. Resolves with the exit code. */
 export async function runPipe(brokerEntry: readonly string[]): Promise<number> {
   const context = openDriverContext(brokerEntry);
-  const { access, log } = context;
+  const { access, counters, log } = context;
   log.info('felix-dataplane starts in driver mode', { ...access.description });
   const status = await startStatusServer(context);
   let session: Session | null = null;
-  const listener = await listen({ logger: log }, (accepted) => {
+  const listener = await listen({ logger: log, counters }, (accepted) => {
     session = accepted;
   });
   if (session === null) return EXIT.software;

@@ -8,6 +8,8 @@ import { type DriverOptions, readOptions } from './options.js';
 import { DriverMetrics } from '../driver/driver-metrics.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { SessionContext } from './serve-session.js';
+import { newTransportCounters, type TransportCounters } from '../transport/session.js';
+import { bridgeTransportCounters } from './transport-metrics.js';
 import { VERSION } from './version.js';
 
 /** Exit codes, documented in docs/operations.md. */
@@ -53,6 +55,8 @@ export function reportEnd(end: SessionEnd, log: RootLogger): number {
 export interface DriverContext extends SessionContext {
   readonly access: KernelAccess;
   readonly options: DriverOptions;
+  /** What all connections of this process count into. */
+  readonly counters: TransportCounters;
 }
 
 /** Reads the options and opens the ways to the kernel. @throws ConfigError for bad options. */
@@ -69,7 +73,9 @@ export function openDriverContext(brokerEntry: readonly string[]): DriverContext
   });
   metrics.beforeScrape(() => metrics.set('felix_driver_resident_memory_bytes', process.memoryUsage.rss()));
   const driverMetrics = new DriverMetrics(metrics, systemClock, startedMs);
-  return { access, clock: systemClock, log, options, startedMs, metrics, driverMetrics };
+  const counters = newTransportCounters();
+  bridgeTransportCounters(metrics, counters);
+  return { access, clock: systemClock, log, options, startedMs, metrics, driverMetrics, counters };
 }
 
 /** Resolves with `code` at SIGTERM or SIGINT. */

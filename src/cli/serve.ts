@@ -21,7 +21,7 @@ export interface ServeOptions extends AddressOptions {
 export async function runServe(options: ServeOptions, brokerEntry: readonly string[]): Promise<number> {
   const address = parseStreamAddress(options.listen, options);
   const context = openDriverContext(brokerEntry);
-  const { access, log } = context;
+  const { access, counters, log } = context;
   const status = await startStatusServer(context);
   let current: ServedSession | null = null;
   let fail: (code: number) => void = () => undefined;
@@ -47,7 +47,7 @@ export async function runServe(options: ServeOptions, brokerEntry: readonly stri
       fail(exitCodeOf(error));
     });
   };
-  const base = { address, logger: log, takeOver: options.takeOver === true };
+  const base = { address, logger: log, counters, takeOver: options.takeOver === true };
   const listener =
     options.grpc === true
       ? await grpc.listen({ ...base, healthAndReflection: true }, accept)
