@@ -3,10 +3,11 @@
 import { relay } from './relay.js';
 import type { StreamAddress } from './stream-listener.js';
 
-const USAGE = `Usage: felix-dataplane relay [--to ADDRESS] [--grpc] [--plaintext] [--tls-cert F --tls-key F --tls-ca F]
+const USAGE = `Usage: felix-dataplane relay [--to ADDRESS] [--grpc] [--plaintext] [--tls-cert F --tls-key F --tls-ca F [--tls-peer NAME]]
   ADDRESS is unix:/path, HOST:PORT or [IPv6]:PORT; default DATAPLANE_SERVICE or unix:/run/felix-dataplane.sock.
   Every option can be set in the environment: DATAPLANE_SERVICE, DATAPLANE_SERVICE_GRPC=true,
-  DATAPLANE_SERVICE_PLAINTEXT=true, DATAPLANE_TLS_CERT, DATAPLANE_TLS_KEY, DATAPLANE_TLS_CA.`;
+  DATAPLANE_SERVICE_PLAINTEXT=true, DATAPLANE_TLS_CERT, DATAPLANE_TLS_KEY, DATAPLANE_TLS_CA, DATAPLANE_TLS_PEER
+  (the name in the service's certificate; default: the host of the address).`;
 const DEFAULT_SERVICE = 'unix:/run/felix-dataplane.sock';
 const EXIT = { ok: 0, unreachable: 69, usage: 64 } as const;
 
@@ -17,6 +18,7 @@ interface Settings {
   cert: string | undefined;
   key: string | undefined;
   ca: string | undefined;
+  peer: string | undefined;
 }
 
 function readSettings(args: readonly string[], environment: NodeJS.ProcessEnv): Settings | null {
@@ -27,6 +29,7 @@ function readSettings(args: readonly string[], environment: NodeJS.ProcessEnv): 
     cert: environment['DATAPLANE_TLS_CERT'],
     key: environment['DATAPLANE_TLS_KEY'],
     ca: environment['DATAPLANE_TLS_CA'],
+    peer: environment['DATAPLANE_TLS_PEER'],
   };
   const rest = [...args];
   if (rest[0] === 'relay') rest.shift();
@@ -41,6 +44,7 @@ function readSettings(args: readonly string[], environment: NodeJS.ProcessEnv): 
       else if (option === '--tls-cert') settings.cert = value;
       else if (option === '--tls-key') settings.key = value;
       else if (option === '--tls-ca') settings.ca = value;
+      else if (option === '--tls-peer') settings.peer = value;
       else return null;
     }
   }
@@ -48,14 +52,18 @@ function readSettings(args: readonly string[], environment: NodeJS.ProcessEnv): 
 }
 
 function addressOf(settings: Settings): StreamAddress | null {
-  const { to, cert, key, ca } = settings;
+  const { to, cert, key, ca, peer } = settings;
   if (to.startsWith('unix:/')) return { path: to.slice('unix:'.length) };
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(to);
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
   if (host === undefined || port > 65_535) return null;
   if (cert !== undefined && key !== undefined && ca !== undefined) {
-    return { host, port, tls: { certFile: cert, keyFile: key, caFile: ca, peerNames: [] } };
+    return {
+      host,
+      port,
+      tls: { certFile: cert, keyFile: key, caFile: ca, peerNames: peer === undefined ? [] : [peer] },
+    };
   }
   return settings.plaintext ? { host, port, plaintext: true } : null;
 }

@@ -1,0 +1,153 @@
+// A Felix for tests, as far as a driver can see of it (dataplane.md 0.1, ops.md sections 1 and 2): starts the program
+// without arguments, with its own environment and real pipes as descriptors 3 and 4, and stops it as Felix does.
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+import { fromBinary } from '@bufbuild/protobuf';
+import { type FromDataplane, FromDataplaneSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
+import { framed, waitFor } from './driver-process.js';
+import { driverEnvironment, temporaryFolder } from './program.js';
+
+/**
+ * Node's own `pipe` is a socket; this puts real pipes between. On descriptor 5 come the driver's pid and exit code. The
+ * middle shell lets go of the pipes, so that their ends are the driver's alone.
+ */
+const PIPES = `cat <&3 4>&- 5>&- |
+sh -c 'exec 6<&0
+"$@" 3<&6 4>&1 0</dev/null 1>&2 5>&- 6<&- & pid=$!
+exec 0</dev/null 1>&2 6<&-
+echo "pid $pid" >&5
+wait $pid
+echo "exit $?" >&5' sh "$@" 3<&- 4>&- | cat >&4 3<&- 5>&-`;
+
+/** Felix after SIGTERM: how long the driver has before SIGKILL, and how long Felix waits after that. */
+const GRACE_MS = 4_000;
+
+/** What Felix starts. */
+export interface FelixOptions {
+  /** The executable that DataplaneDriver names. */
+  readonly driver: string;
+  readonly enter?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** Why Felix ended: it was told to, or the stream from its driver ended or made no sense. */
+export type FelixEnd = 'terminated' | 'crashed' | 'Failed to read from front-end socket';
+
+/** One life of Felix with its driver. */
+export class FakeFelix {
+  readonly received: FromDataplane[] = [];
+  /** What the driver printed; Felix copies it to its own log. */
+  output = '';
+  /** Settles when the stream from the driver is over. */
+  readonly ended: Promise<FelixEnd>;
+  /** Exit code of the driver; 128 + number for a signal. */
+  readonly driverExit: Promise<number>;
+  readonly #child: ChildProcess;
+  readonly #folder = temporaryFolder();
+  readonly #pid: Promise<number>;
+  #end: (why: FelixEnd) => void = () => undefined;
+  #pending = Buffer.alloc(0);
+  #hasExited = false;
+
+  constructor({ driver, enter = [], environment = {} }: FelixOptions) {
+    this.#child = spawn('sh', ['-c', PIPES, 'sh', ...enter, driver], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+      env: { ...process.env, ...driverEnvironment(this.#folder.path), ...environment },
+    });
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    let onPid: (pid: number) => void = () => undefined;
+    let onExit: (code: number) => void = () => undefined;
+    this.#pid = new Promise((resolve) => {
+      onPid = resolve;
+    });
+    this.driverExit = new Promise((resolve) => {
+      onExit = resolve;
+    });
+    const [, , , , , reports]: readonly unknown[] = this.#child.stdio;
+    (reports as Readable).on('data', (chunk: Buffer) => {
+      for (const [, what, number] of chunk.toString().matchAll(/(pid|exit) (\d+)\n/g)) {
+        if (what === 'pid') onPid(Number(number));
+        else {
+          this.#hasExited = true;
+          onExit(Number(number));
+        }
+      }
+    });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        this.output += chunk.toString();
+      });
+    }
+    const fromDriver = this.#child.stdio[4] as Readable;
+    fromDriver.on('data', (chunk: Buffer) => this.#onBytes(chunk));
+    fromDriver.on('close', () => this.#end('Failed to read from front-end socket'));
+    (this.#child.stdio[3] as Writable).on('error', () => undefined);
+  }
+
+  get driverPid(): Promise<number> {
+    return this.#pid;
+  }
+
+  get inSync(): boolean {
+    return this.received.some((message) => message.payload.case === 'dataplaneInSync');
+  }
+
+  /** Writes messages to the driver. */
+  send(messages: readonly Uint8Array[]): void {
+    this.sendBytes(Buffer.concat(messages.map(framed)));
+  }
+
+  sendBytes(bytes: Uint8Array): void {
+    (this.#child.stdio[3] as Writable).write(bytes);
+  }
+
+  async waitInSync(timeoutMs = 20_000): Promise<void> {
+    await waitFor(
+      () => this.inSync,
+      () => `not in sync\n${this.output}`,
+      timeoutMs,
+    );
+  }
+
+  /** Felix gets SIGTERM: SIGTERM for the driver, after four seconds SIGKILL. Resolves with the driver's exit code. */
+  async terminate(): Promise<number> {
+    const pid = await this.#pid;
+    this.#end('terminated');
+    if (!this.#hasExited) process.kill(pid, 'SIGTERM');
+    const timer = setTimeout(() => {
+      if (!this.#hasExited) process.kill(pid, 'SIGKILL');
+    }, GRACE_MS);
+    const code = await this.driverExit;
+    clearTimeout(timer);
+    this.#letGo();
+    return code;
+  }
+
+  /** Felix is killed: its ends of the pipes close, the driver gets no signal. Resolves with the driver's exit code. */
+  async crash(): Promise<number> {
+    await this.#pid;
+    this.#end('crashed');
+    (this.#child.stdio[3] as Writable).destroy();
+    const code = await this.driverExit;
+    this.#letGo();
+    return code;
+  }
+
+  #letGo(): void {
+    const streams: readonly (Readable | Writable | null | undefined)[] = this.#child.stdio;
+    for (const stream of streams) stream?.destroy();
+    this.#folder.remove();
+  }
+
+  #onBytes(chunk: Buffer): void {
+    this.#pending = Buffer.concat([this.#pending, chunk]);
+    while (this.#pending.length >= 8) {
+      const length = Number(this.#pending.readBigUInt64LE(0));
+      if (this.#pending.length < 8 + length) return;
+      this.received.push(fromBinary(FromDataplaneSchema, this.#pending.subarray(8, 8 + length)));
+      this.#pending = this.#pending.subarray(8 + length);
+    }
+  }
+}
