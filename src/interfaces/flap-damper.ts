@@ -54,6 +54,18 @@ export class FlapDamper {
     this.#drain();
   }
 
+  /**
+   * A listing is newer than what waits for these interfaces: states are delivered now, so that a flap is still told,
+   * and news of addresses are dropped.
+   */
+  flush(isOlder: (ifindex: number) => boolean): void {
+    for (const [ifindex, queue] of [...this.#queues]) {
+      if (!isOlder(ifindex)) continue;
+      this.#queues.delete(ifindex);
+      for (const { news } of queue) if (news.kind !== 'address') this.#deliver(ifindex, news);
+    }
+  }
+
   stop(): void {
     this.#timer?.cancel();
     this.#queues.clear();

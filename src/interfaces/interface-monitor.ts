@@ -124,7 +124,6 @@ export class InterfaceMonitor {
 
   #onNews(ifindex: number, news: InterfaceNews): void {
     if (this.#stopped) return;
-    if (this.#isListing) this.#touched.add(ifindex);
     if (news.kind === 'address') {
       this.#state.changeAddress(ifindex, addressOf(news.dst), news.isGone);
       return;
@@ -161,6 +160,7 @@ export class InterfaceMonitor {
     const links = await this.#options.lister.listLinks();
     const routes = await this.#listLocalRoutes();
     if (this.#stopped) return;
+    this.#damper.flush((ifindex) => !this.#touched.has(ifindex));
     this.#adoptLinks(links);
     this.#toList.clear();
     this.#adoptAddresses(this.#state.indexes(), routes);

@@ -100,10 +100,9 @@ export class RouteTableState {
   /** Takes a listing of the whole table in; everything that differs becomes dirty. */
   adoptTable(routes: readonly KernelRoute[]): void {
     const gone = new Map(this.#known);
+    const known = [...routes].map((route) => this.#own(route)).filter((route) => route !== null);
     this.#known.clear();
-    for (const route of routes) {
-      const own = this.#own(route);
-      if (own === null) continue;
+    for (const own of known) {
       const key = keyOfRoute(own);
       this.#known.set(key, own);
       gone.delete(key);
@@ -229,7 +228,12 @@ export class RouteTableState {
     const name = route.interfaceName;
     const known = name === null ? undefined : this.#interfaces.get(name);
     if (name !== null && known === undefined) return null;
-    if (route.type === 'other' || !this.#options.ownership.isOurs(route, name)) return null;
-    return { ...route, ifindex: known?.ifindex ?? 0 };
+    if (route.type === 'other') return null;
+    const own = { ...route, ifindex: known?.ifindex ?? 0 };
+    if (this.#options.ownership.isOurs(route, name)) return own;
+    // What is wanted to the letter, or was written by us, is ours wherever it leads.
+    const key = keyOfRoute(own);
+    const isSame = (other: FibRoute | undefined): boolean => other !== undefined && sameRoute(other, own);
+    return isSame(this.#wanted.get(key)) || isSame(this.#known.get(key)) ? own : null;
   }
 }
