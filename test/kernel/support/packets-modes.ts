@@ -33,7 +33,16 @@ export async function createModeNodes(options: PacketNodeOptions, modes: readonl
     await remove();
     throw error;
   }
-  return { each: (act) => settleAll([...nodes].map(([mode, node]) => [mode, act(node, mode)] as const)), remove };
+  return {
+    each: (act) =>
+      settleAll(
+        modes.flatMap((mode) => {
+          const node = nodes.get(mode);
+          return node === undefined ? [] : [[mode, act(node, mode)] as const];
+        }),
+      ),
+    remove,
+  };
 }
 
 /** The two programs of an iptables mode; null in nftables mode. */

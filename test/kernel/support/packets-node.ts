@@ -35,6 +35,11 @@ export interface PodPlug {
   readonly mac: string;
 }
 
+interface Addresses {
+  readonly v4: string;
+  readonly v6: string;
+}
+
 const NODE_V4 = '192.168.0.1';
 const NODE_V6 = 'fd00:10::1';
 const OUTSIDE_V4 = '192.168.0.2';
@@ -257,18 +262,35 @@ export class PacketNode {
     const node = await this.#addSite('n', NODE_V4, NODE_V6);
     await node.shell(script ?? hostScript(pods));
     await node.shell('sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1');
-    const outside = await this.#addSite('x', OUTSIDE_V4, OUTSIDE_V6);
-    await node.shell(`ip link set ext0 netns ${outside.name}`);
+    await this.#plugOutside('x', 'ext0', { v4: OUTSIDE_V4, v6: OUTSIDE_V6 }, { v4: NODE_V4, v6: NODE_V6 });
+    for (const pod of pods) await this.#plugIn(pod);
+  }
+
+  /** One more outside host, behind an interface of its own on the node. */
+  async addOutside(name: string, interfaceName: string, network: number): Promise<void> {
+    const own = { v4: `192.168.${network}.2`, v6: `fd00:${network}::2` };
+    const gateway = { v4: `192.168.${network}.1`, v6: `fd00:${network}::1` };
+    await this.namespace.shell(`
+      ip link add ${interfaceName} type veth peer name peer${network}
+      ip addr add ${gateway.v4}/24 dev ${interfaceName}
+      ip -6 addr add ${gateway.v6}/64 dev ${interfaceName} nodad
+      ip link set ${interfaceName} up
+    `);
+    await this.#plugOutside(name, `peer${network}`, own, gateway);
+  }
+
+  async #plugOutside(name: string, peer: string, own: Addresses, gateway: Addresses): Promise<void> {
+    const outside = await this.#addSite(name, own.v4, own.v6);
+    await this.namespace.shell(`ip link set ${peer} netns ${outside.name}`);
     await outside.shell(`
       sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
-      ip link set ext0 name eth0
-      ip addr add ${OUTSIDE_V4}/24 dev eth0
-      ip -6 addr add ${OUTSIDE_V6}/64 dev eth0 nodad
+      ip link set ${peer} name eth0
+      ip addr add ${own.v4}/24 dev eth0
+      ip -6 addr add ${own.v6}/64 dev eth0 nodad
       ip link set eth0 up
-      ip route add default via ${NODE_V4}
-      ip -6 route add default via ${NODE_V6}
+      ip route add default via ${gateway.v4}
+      ip -6 route add default via ${gateway.v6}
     `);
-    for (const pod of pods) await this.#plugIn(pod);
   }
 
   async #addSite(name: string, v4: string, v6: string): Promise<Namespace> {

@@ -13,18 +13,19 @@ interface Line {
   readonly port: number;
   readonly protocol: 'tcp' | 'udp';
   readonly families: readonly Family[];
-  readonly expected: 'passes' | 'closed' | 'refused';
+  readonly expected: 'passes' | 'closed' | 'refused' | 'dropped';
   readonly seenAs: string | null;
 }
 
-const ARROWS = { '->': 'passes', '-x->': 'closed', '-r->': 'refused' } as const;
-const FORM = /^(\S+) (->|-x->|-r->) ([^\s:/]+|\[[^\]]+\])(?::(\d+))?(?:\/(tcp|udp))?(?: v([46]))?(?: seen (\S+))?$/;
+const ARROWS = { '->': 'passes', '-x->': 'closed', '-r->': 'refused', '-d->': 'dropped' } as const;
+const FORM =
+  /^(\S+) (->|-x->|-r->|-d->) ([^\s:/]+|\[[^\]]+\])(?::(\d+))?(?:\/(tcp|udp))?(?: v([46]))?(?: seen (\S+))?$/;
 const DEFAULT_PORT = 8055;
 const TIMEOUT_MS = 400;
 
 /**
- * `p0 -> p1` (passes), `p0 -x-> p1:80/udp v6` (no answer), `p0 -r-> p1` (refused: RST or ICMP error),
- * `p0 -> x seen n` (x sees the node's address). Several targets: `p0 -> p1, p2`. The target may be an address in
+ * `p0 -> p1` (passes), `p0 -x-> p1:80/udp v6` (does not), `p0 -r-> p1` (refused: RST or ICMP error), `p0 -d-> p1` (no
+ * answer at all), `p0 -> x seen n` (x sees the node's address). Several targets: `p0 -> p1, p2`. The target may be an address in
  * brackets. Port 8055, TCP and both families when not said.
  */
 function parse(text: string, families: readonly Family[]): Line[] {
