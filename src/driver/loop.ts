@@ -136,6 +136,8 @@ export class DataplaneLoop {
     const outcome = await applyOnce(phases, clock, log);
     const refusals = JSON.stringify(outcome.refused);
     if (refusals !== this.#refusals) {
+      // What uses a refused set is closed, or opened again, by an apply of its own.
+      if (outcome.refused.length > 0 || this.#refusals !== '') this.#needsSync = true;
       this.#refusals = refusals;
       this.#options.setRefusals(outcome.refused);
     }

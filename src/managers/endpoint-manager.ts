@@ -142,6 +142,8 @@ export class EndpointManager implements Manager {
   /** Everything that is closed instead of programmed right now, of all families; replaces the former list. */
   setRefusals(refusals: readonly Refusal[]): void {
     this.#refusals = refusals.filter((refusal) => refusal.family === this.#family);
+    const sets = this.#refusals.filter((refusal) => refusal.kind === 'set');
+    this.#options.policies.setRefusedSets(new Map(sets.map(({ object, reason }) => [object, reason])));
   }
 
   /** Hands the statuses that are due to the sink. Call after the reconcilers ran and `setRefusals` was called. */

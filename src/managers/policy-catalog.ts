@@ -50,6 +50,11 @@ export class PolicyCatalog<Id, Body> {
     return this.#bySet.get(setId) ?? new Set();
   }
 
+  /** The active entries whose rules use the set are to be programmed anew. */
+  touchUsersOfSet(setId: string): void {
+    for (const key of this.keysOfSet(setId)) this.#dirty.add(key);
+  }
+
   /** Replaces the body; null withdraws it. */
   setBody(id: Id, body: Body | null): void {
     const entry = this.#entry(id);

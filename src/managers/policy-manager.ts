@@ -71,6 +71,8 @@ export class PolicyManager implements Manager {
   readonly #programmed = new Map<string, Programmed>();
   readonly #keyOfChain = new Map<string, string>();
   #regroup = new Set<UnitKey>();
+  /** Id of a set that is not in the kernel as it should be → why. */
+  #refusedSets: ReadonlyMap<string, string> = new Map();
 
   constructor(options: PolicyManagerOptions) {
     this.#options = options;
@@ -137,6 +139,21 @@ export class PolicyManager implements Manager {
     return units;
   }
 
+  /**
+   * Replaces the sets that are refused, id → reason. What uses one is closed by the next `settle`: the members that the
+   * kernel still has are not those that the rules speak of, and a stale deny rule lets through what it must not.
+   */
+  setRefusedSets(refused: ReadonlyMap<string, string>): void {
+    const changed = [...refused.keys(), ...this.#refusedSets.keys()].filter(
+      (id) => refused.has(id) !== this.#refusedSets.has(id),
+    );
+    this.#refusedSets = refused;
+    for (const id of changed) {
+      this.#policies.touchUsersOfSet(id);
+      this.#profiles.touchUsersOfSet(id);
+    }
+  }
+
   /** Units that use a policy or profile whose rules use the set. */
   *usersOfSet(setId: string): Generator<UnitKey> {
     for (const key of this.#policies.keysOfSet(setId)) yield* this.#policies.users(key);
@@ -163,7 +180,8 @@ export class PolicyManager implements Manager {
 
   #renderPolicy({ id, body }: CatalogEntry<PolicyID, Policy>): Programmed {
     const { renderer } = this.#options;
-    if (body === null) return this.#closedPolicy(id, NOT_ACTIVE);
+    const closed = this.#reasonToClose(body);
+    if (body === null || closed !== null) return this.#closedPolicy(id, closed ?? NOT_ACTIVE);
     const chains = renderer.policyChains(id, body);
     const isForced = body.perfHints.includes(NEEDED_EVERYWHERE);
     return {
@@ -182,7 +200,8 @@ export class PolicyManager implements Manager {
 
   #renderProfile({ id, body }: CatalogEntry<string, Profile>): Programmed {
     const { renderer } = this.#options;
-    if (body === null) return this.#closedProfile(id, NOT_ACTIVE);
+    const closed = this.#reasonToClose(body);
+    if (body === null || closed !== null) return this.#closedProfile(id, closed ?? NOT_ACTIVE);
     const { inbound, outbound } = renderer.profileChains(id, body);
     return { raw: [], mangle: renderer.inTable('mangle', [outbound]), filter: [inbound, outbound] };
   }
@@ -192,6 +211,15 @@ export class PolicyManager implements Manager {
     const outbound = closedChain(profileChainName('egress', name, backend), reason);
     const inbound = closedChain(profileChainName('ingress', name, backend), reason);
     return { raw: [], mangle: [outbound], filter: [inbound, outbound] };
+  }
+
+  #reasonToClose(body: Policy | Profile | null): string | null {
+    if (body === null || this.#refusedSets.size === 0) return null;
+    for (const id of setsOfBody(body)) {
+      const reason = this.#refusedSets.get(id);
+      if (reason !== undefined) return `its IP set ${id} is refused: ${reason}`;
+    }
+    return null;
   }
 
   #program<Id, Body>(

@@ -233,6 +233,19 @@ describe('DataplaneLoop', () => {
     expect(rig.refusals).toEqual([]);
   });
 
+  test('applies once more after refusals changed, so that what depends on them is closed or opened', async () => {
+    const rig = new Rig();
+    await rig.start();
+    await rig.clock.advance(1_000);
+    const applies = (): number => rig.trace.filter((entry) => entry === 'tables').length;
+    expect(applies()).toBe(1);
+    const refusal = { family: 4, kind: 'set', object: 's:big', reason: 'no' } as const;
+    rig.results.set('sets', () => Promise.resolve({ ...CLEAN, refused: [refusal] }));
+    rig.loop.wake();
+    await rig.clock.advance(1_000);
+    expect(applies()).toBe(3);
+  });
+
   test('stop waits for the running apply and starts no other', async () => {
     const rig = new Rig();
     await rig.start();

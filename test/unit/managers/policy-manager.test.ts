@@ -158,6 +158,26 @@ describe('EndpointManager.setRefusals', () => {
     expect(node.status.calls).toEqual(['4 k8s/policy/eth0 error', '4 k8s/profile/eth0 error']);
   });
 
+  it('a refused set closes the policies and profiles that use it, at the next apply, until it is refused no more', () => {
+    const node = start();
+    const wanted = lastAction(node, 'cali-pi-gnp/uses');
+    const actions = (): unknown[] =>
+      ['cali-pi-gnp/uses', 'cali-pro-uses', 'cali-pi-gnp/other'].map((name) => lastAction(node, name));
+    const open = actions();
+    node.refusals = [{ family: 4, kind: 'set', object: 's:big', reason: 'too big' }];
+    node.apply().apply();
+    expect(actions()).toEqual(['drop', 'drop', open[2]]);
+    expect(node.v4.tables.filter.chains.get('cali-pi-gnp/uses')?.refused).toContain('s:big');
+    // A policy that comes meanwhile is closed at once.
+    node.send(policy('gnp/late', { inboundRules: [rule] })).apply();
+    expect(lastAction(node, 'cali-pi-gnp/late')).toBe('drop');
+    node.refusals = [];
+    node.apply().apply();
+    expect(actions()).toEqual(open);
+    expect(lastAction(node, 'cali-pi-gnp/late')).toBe(wanted);
+    expect(errors(node)).toEqual([]);
+  });
+
   it.each([
     ['cali-po-gnp/other', '4 k8s/other/eth0'],
     ['cali-pro-uses', '4 k8s/profile/eth0'],
@@ -181,8 +201,9 @@ describe('EndpointManager.setRefusals', () => {
     node.apply().clearCalls().apply();
     expect(node.status.calls).toEqual([]);
     node.refusals = [];
-    node.apply();
-    expect(node.status.calls).toEqual(['4 k8s/policy/eth0 up', '4 k8s/profile/eth0 up']);
+    // The first opens the chains again, which counts once they are written.
+    node.apply().apply();
+    expect([...node.status.calls].sort()).toEqual(['4 k8s/policy/eth0 up', '4 k8s/profile/eth0 up']);
   });
 
   it('an endpoint that begins to use something refused is in error at once', () => {
