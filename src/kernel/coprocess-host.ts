@@ -125,6 +125,11 @@ class Coprocess {
     this.#tool = null;
   }
 
+  kill(): void {
+    this.#tool?.kill();
+    this.#tool = null;
+  }
+
   async #transact(text: string, timeoutMs: number): Promise<CommandResult> {
     const startMs = performance.now();
     const tool = await this.#ready();
@@ -205,6 +210,12 @@ export class CoprocessHost {
   /** Lets all tools end. */
   end(): void {
     for (const coprocess of this.#coprocesses.values()) coprocess.end();
+    this.#coprocesses.clear();
+  }
+
+  /** Kills all tools, also those that work. */
+  kill(): void {
+    for (const coprocess of this.#coprocesses.values()) coprocess.kill();
     this.#coprocesses.clear();
   }
 }

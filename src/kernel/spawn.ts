@@ -99,9 +99,21 @@ function notStarted(argv: readonly string[], reason: unknown, startMs: number): 
   };
 }
 
+/** What ends a command before its time. */
+export interface SpawnLimits {
+  /** Bytes on either stream. */
+  readonly maxBytes?: number;
+  /** Kills the command with its whole group. */
+  readonly cancel?: AbortSignal;
+}
+
 /** Watches one child to its end. */
-function collect(child: ChildProcess, command: Command, maxBytes: number, startMs: number): Promise<CommandResult> {
+function collect(child: ChildProcess, command: Command, limits: SpawnLimits, startMs: number): Promise<CommandResult> {
+  const { maxBytes = MAX_OUTPUT_BYTES, cancel } = limits;
+  const onCancel = (): void => killGroup(child);
   return new Promise((resolve) => {
+    if (cancel?.aborted === true) onCancel();
+    cancel?.addEventListener('abort', onCancel);
     const stdout = new OutputCollector(maxBytes);
     const stderr = new OutputCollector(maxBytes);
     let timedOut = false;
@@ -120,6 +132,7 @@ function collect(child: ChildProcess, command: Command, maxBytes: number, startM
     });
     child.on('close', (exitCode, signal) => {
       clearTimeout(timer);
+      cancel?.removeEventListener('abort', onCancel);
       if (child.pid === undefined) {
         resolve(notStarted(command.argv, failedStart, startMs));
         return;
@@ -141,7 +154,7 @@ function collect(child: ChildProcess, command: Command, maxBytes: number, startM
  * Runs the command to its end in its own process group. Never rejects: a program that cannot be started ends with
  * {@link NOT_STARTED}, one that runs too long or prints too much is killed with its whole group.
  */
-export async function spawnCommand(command: Command, maxBytes: number = MAX_OUTPUT_BYTES): Promise<CommandResult> {
+export async function spawnCommand(command: Command, limits: SpawnLimits = {}): Promise<CommandResult> {
   const startMs = performance.now();
   const [program, ...args] = command.argv;
   if (program === undefined) return notStarted(command.argv, 'empty argv', startMs);
@@ -155,7 +168,7 @@ export async function spawnCommand(command: Command, maxBytes: number = MAX_OUTP
       child.stdin.on('error', () => undefined);
       child.stdin.end(input);
     }
-    return await collect(child, command, maxBytes, startMs);
+    return await collect(child, command, limits, startMs);
   } catch (error) {
     return notStarted(command.argv, error, startMs);
   } finally {

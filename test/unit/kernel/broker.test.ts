@@ -106,4 +106,22 @@ describe('runBroker', () => {
     expect((await readFile(file, 'utf8')).length).toBe(stdin.length);
     await rm(folder, { recursive: true });
   });
+
+  test('kills a command that hangs when the daemon is gone, with all that it started, then exits', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'fdp-broker-'));
+    const file = join(folder, 'pid');
+    const [program = '', ...args] = BROKER_ENTRY;
+    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], serialization: 'advanced' });
+    const exited = new Promise<number | null>((resolve) => {
+      child.once('exit', resolve);
+    });
+    const script = `sleep 300 & echo $! > ${file}.tmp; mv ${file}.tmp ${file}; wait`;
+    child.send({ kind: 'run', id: 1, command: { argv: ['sh', '-c', script] } });
+    await vi.waitFor(() => readFile(file), { timeout: 10_000 });
+    const pid = Number(await readFile(file, 'utf8'));
+    child.disconnect();
+    expect(await exited).toBe(0);
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), { timeout: 10_000 });
+    await rm(folder, { recursive: true });
+  });
 });

@@ -55,7 +55,7 @@ describe('spawnCommand', () => {
   });
 
   test('too much output kills the child and says so', async () => {
-    const result = await spawnCommand({ argv: [bin('flood')] }, 1_000_000);
+    const result = await spawnCommand({ argv: [bin('flood')] }, { maxBytes: 1_000_000 });
     expect(result.signal).toBe('SIGKILL');
     expect(result.stderr).toContain('printed more than 1000000 bytes');
     expect(result.stdout.length).toBeLessThanOrEqual(1_000_000);
