@@ -81,11 +81,38 @@ describe.each([
     for (const command of names(/felix-dataplane ([a-z]+) (?:--|\.\/|PATH|FOLDER)/g, content)) {
       expect(COMMANDS).toContain(command);
     }
-    for (const file of names(/(?:^|[\s`(])(?:\.\/)?((?:scripts|test|src|deploy|bin)\/[\w./-]*\w)(?![\w*-])/gm, content)) {
+    for (const file of names(
+      /(?:^|[\s`(])(?:\.\/)?((?:scripts|test|src|deploy|bin)\/[\w./-]*\w)(?![\w*-])/gm,
+      content,
+    )) {
       expect(existsSync(join(ROOT, file)), `${path} names ${file}`).toBe(true);
     }
     const scripts = Object.keys((JSON.parse(readDoc('package.json')) as { scripts: object }).scripts);
     for (const script of names(/npm run ([a-z:]+)/g, content)) expect(scripts).toContain(script);
+  });
+});
+
+describe('docs/design/README.md', () => {
+  it('links to every other page of its folder', () => {
+    const linked = new Set(relativeLinks(readDoc('docs/design/README.md')).map(({ path }) => path));
+    for (const page of readdirSync(join(ROOT, 'docs/design'))) {
+      if (page !== 'README.md') expect(linked).toContain(page);
+    }
+  });
+
+  it('has the import table of .dependency-cruiser.cjs', () => {
+    const table = readDoc('docs/design/README.md').split('## Imports')[1]?.split('## ')[0] ?? '';
+    const documented = new Map<string, string[]>();
+    for (const row of table.split('\n').filter((line) => line.startsWith('| `'))) {
+      const [rooms = '', imports = ''] = row.split('|').slice(1, 3);
+      for (const room of names(/`([a-z]+)`/g, rooms)) documented.set(room, [...names(/`([a-z]+)`/g, imports)].sort());
+    }
+    const allowed = [...readDoc('.dependency-cruiser.cjs').matchAll(/^ {2}([a-z]+): \[(.*)\],$/gm)];
+    expect(allowed.length).toBeGreaterThan(10);
+    for (const [, room = '', list = ''] of allowed) {
+      if (room === 'base' || room === 'model' || room === 'cli') continue;
+      expect(documented.get(room), room).toEqual([...names(/'([a-z]+)'/g, list)].sort());
+    }
   });
 });
 
