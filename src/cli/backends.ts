@@ -113,6 +113,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
     backend: variant,
     restoreSupportsLock: features.restoreSupportsLock,
     lockProbeIntervalMs: config.iptablesLockProbeIntervalMs,
+    ...(variant === 'nft' && access.commits !== null ? { ledger: access.commits } : {}),
   });
   const reconcilers: Reconciler[] = [];
   const create = (family: Family): FamilyBackend => {

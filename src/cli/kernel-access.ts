@@ -3,6 +3,7 @@
 import { errorMessage } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import type { Clock } from '../base/clock.js';
+import type { OpenFrameSocket } from '../interfaces/frame-socket.js';
 import type { LinkEventSource } from '../interfaces/link-events.js';
 import { MonitorProcessSource } from '../interfaces/link-events.js';
 import { NetlinkEventSource } from '../interfaces/netlink-events.js';
@@ -21,6 +22,8 @@ import { startProcessStream } from '../kernel/process-stream.js';
 import { CommandRouteKernel } from '../routes/command-kernel.js';
 import { NetlinkRouteKernel } from '../routes/netlink-kernel.js';
 import type { RouteKernel } from '../routes/route-kernel.js';
+import type { WireguardControl } from '../routes/wireguard.js';
+import { CommitLedger } from '../tables/commit-ledger.js';
 import { CommandNftIo } from '../tables/nftables/command-io.js';
 import type { NftIo } from '../tables/nftables/io.js';
 import { NetlinkNftIo } from '../tables/nftables/netlink-io.js';
@@ -35,6 +38,12 @@ export interface KernelAccess {
   readonly routes: RouteKernel;
   readonly ipSets: IpSetIo;
   readonly nft: NftIo;
+  /** Counts commits to nf_tables; null where its generation cannot be read cheaply. */
+  readonly commits: CommitLedger | null;
+  /** Wireguard devices by generic netlink; null without native access. */
+  readonly wireguard: WireguardControl | null;
+  /** Raw Ethernet sockets; null without native access. */
+  readonly openFrameSocket: OpenFrameSocket | null;
   /** A new source of link news; one for each dataplane, which stops it. */
   openLinkEvents(): LinkEventSource;
   close(): Promise<void>;
@@ -81,6 +90,9 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     routes: routes ?? tools,
     ipSets: native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset),
     nft: nft?.io ?? commandNft,
+    commits: nft?.ledger ?? null,
+    wireguard: null,
+    openFrameSocket: null,
     openLinkEvents: () =>
       native === null
         ? new MonitorProcessSource({ startStream: startProcessStream, clock, logger: log })
@@ -109,13 +121,15 @@ function openNativeNft(
   fallback: NftIo,
   required: boolean,
   log: Logger,
-): { readonly io: NftIo; close(): Promise<void> } | null {
+): { readonly io: NftIo; readonly ledger: CommitLedger; close(): Promise<void> } | null {
   const opened = LibNftables.open();
   if (opened.library === null) return giveUp(required, opened.reason, log);
   const netlink = new NfTablesNetlink(library);
   const reader = new NfTablesReader(library);
+  const ledger = new CommitLedger(() => netlink.generation());
   return {
-    io: new NetlinkNftIo({ library: opened.library, netlink, reader, fallback }),
+    io: new NetlinkNftIo({ library: opened.library, netlink, reader, fallback, ledger }),
+    ledger,
     close: async () => {
       await opened.library.close();
       netlink.close();

@@ -14,6 +14,9 @@ interface Limits {
   readonly egress: BandwidthLimit | null;
 }
 
+/** From so many interfaces on, one listing of all is cheaper than one of each. */
+const FULL_LISTING_FROM = 64;
+
 /** Devices of the CNI bandwidth plugin, which would shape a second time. */
 const CNI_IFB_PREFIX = 'bwp';
 
@@ -132,7 +135,9 @@ export class BandwidthReconciler implements InterfaceBandwidth, Reconciler {
 
   async #reconcile(): Promise<ApplyResult> {
     const names = [...this.#dirty];
-    const links = new Map((await this.#kernel.listLinks()).map((link) => [link.name, link]));
+    const isFew = this.#strayDevicesSought && names.length < FULL_LISTING_FROM;
+    const listedLinks = await this.#kernel.listLinks(isFew ? [...names, ...names.map(ifbNameFor)] : undefined);
+    const links = new Map(listedLinks.map((link) => [link.name, link]));
     const present = names.filter((name) => links.has(name));
     const devices = present.map(ifbNameFor).filter((name) => links.has(name));
     const listed = await this.#kernel.listTrafficControl([...present, ...devices]);

@@ -62,7 +62,8 @@ export interface OperationFailure {
 
 /** Traffic control, and the links that it needs. */
 export interface TrafficKernel {
-  listLinks(): Promise<readonly ListedLink[]>;
+  /** With names, at least those links of them that exist; without, all. */
+  listLinks(names?: readonly string[]): Promise<readonly ListedLink[]>;
   listTrafficControl(interfaceNames: readonly string[]): Promise<readonly ListedTrafficControl[]>;
   apply(operations: readonly TrafficOperation[]): Promise<readonly (OperationFailure | null)[]>;
 }

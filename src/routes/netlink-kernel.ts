@@ -2,7 +2,7 @@
 // the tools.
 import { NetlinkError } from '../base/errors.js';
 import type { NativeLibrary } from '../kernel/netlink/library.js';
-import { attributeText, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
+import { attributeText, forEachAttribute, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
 import { AF, afOf, RTM, type RtnetlinkRequest, RtnetlinkSocket } from '../kernel/netlink/rtnetlink.js';
 import { type Acknowledgement, netlinkError, RETRY_ERRNOS } from '../kernel/netlink/socket.js';
 import type { Family } from '../model/family.js';
@@ -84,18 +84,25 @@ export class NetlinkRouteKernel implements RouteKernel {
     this.#tools = tools;
   }
 
-  listLinks(): Promise<readonly KernelLink[]> {
+  listLinks(wanted?: readonly string[]): Promise<readonly KernelLink[]> {
     return this.#attempt(() => {
-      const payloads: Buffer[] = [];
-      const names = new Map<number, string>();
-      this.#links((message) => {
-        const payload = Buffer.from(message.payload);
-        payloads.push(payload);
-        names.set(payload.readInt32LE(4), attributeText(parseAttributes(payload.subarray(16)).get(IFLA_NAME)));
-      });
-      return payloads
-        .map((payload) => readNetlinkLink(payload, (ifindex) => names.get(ifindex) ?? null))
-        .filter(isPresent);
+      const links: KernelLink[] = [];
+      /** Payloads of links that name another one, which may come later. */
+      const withParent: Buffer[] = [];
+      const take = ({ payload }: ReceivedMessage): void => {
+        const link = readNetlinkLink(payload, () => null);
+        if (link === null) return;
+        if (link.vxlan === null) links.push(link);
+        else withParent.push(Buffer.from(payload));
+      };
+      if (wanted === undefined) this.#links(take);
+      else for (const name of wanted) this.#link(name, take);
+      const names = withParent.length === 0 ? null : this.#names();
+      for (const payload of withParent) {
+        const link = readNetlinkLink(payload, names ?? ((): null => null));
+        if (link !== null) links.push(link);
+      }
+      return links;
     });
   }
 
@@ -312,11 +319,10 @@ export class NetlinkRouteKernel implements RouteKernel {
 
   #names(): InterfaceNames {
     const names = new Map<number, string>();
-    this.#links((message) => {
-      names.set(
-        message.payload.readInt32LE(4),
-        attributeText(parseAttributes(message.payload.subarray(16)).get(IFLA_NAME)),
-      );
+    this.#links(({ payload }) => {
+      forEachAttribute(payload.subarray(16), (type, value) => {
+        if (type === IFLA_NAME) names.set(payload.readInt32LE(4), attributeText(value));
+      });
     });
     return (ifindex) => names.get(ifindex) ?? null;
   }
@@ -335,14 +341,18 @@ export class NetlinkRouteKernel implements RouteKernel {
 
   #index(name: string): number | null {
     let index: number | null = null;
+    this.#link(name, ({ payload }) => {
+      index = payload.readInt32LE(4);
+    });
+    return index;
+  }
+
+  #link(name: string, onMessage: (message: ReceivedMessage) => void): void {
     this.#socket.get(
       RTM.getLink,
       (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0).attributeString(IFLA_NAME, name),
-      (message) => {
-        index = message.payload.readInt32LE(4);
-      },
+      onMessage,
     );
-    return index;
   }
 
   #attempt<T>(read: () => T): Promise<T> {

@@ -178,7 +178,7 @@ export interface KernelFailure {
  * a table that does not exist is empty, an interface that does not exist has nothing.
  */
 export interface RouteKernel {
-  listLinks(): Promise<readonly KernelLink[]>;
+  listLinks(names?: readonly string[]): Promise<readonly KernelLink[]>;
   listAddresses(): Promise<readonly KernelAddress[]>;
   /** Routes of a table (254 main, 255 local); only those through the named interfaces if any are named. */
   listRoutes(family: Family, table: number, interfaceNames?: readonly string[]): Promise<readonly KernelRoute[]>;

@@ -43,6 +43,8 @@ export class FakeIptablesKernel implements IptablesIo {
   /** Called before each read and each write, so that a test can be the other program that interferes. */
   beforeSave: () => void | Promise<void> = () => undefined;
   beforeRestore: (script: string) => void | Promise<void> = () => undefined;
+  /** What `epoch` says; null as where the kernel cannot tell. */
+  currentEpoch: number | null = null;
   readonly saves: string[] = [];
   readonly restores: string[] = [];
   readonly #saveFaults: Fault[] = [];
@@ -50,6 +52,10 @@ export class FakeIptablesKernel implements IptablesIo {
 
   constructor(backend: 'legacy' | 'nft') {
     this.backend = backend;
+  }
+
+  epoch(): number | null {
+    return this.currentEpoch;
   }
 
   /** The next reads fail, `times` of them. */

@@ -2,6 +2,7 @@
 import { ToolError } from '../../base/errors.js';
 import type { Command, CommandResult, CommandRunner } from '../../kernel/command.js';
 import type { Family, TableName } from '../../model/family.js';
+import type { CommitLedger } from '../commit-ledger.js';
 import type { IptablesIo } from './io.js';
 
 /** What the commands depend on. */
@@ -12,6 +13,8 @@ export interface CommandIptablesIoOptions {
   readonly restoreSupportsLock: boolean;
   /** How often a held lock is tried again. */
   readonly lockProbeIntervalMs: number;
+  /** For the nft variant: counts its commits. */
+  readonly ledger?: CommitLedger;
 }
 
 /** Seconds that restore waits for the xtables lock; Felix's figure. */
@@ -86,7 +89,16 @@ export class CommandIptablesIo implements IptablesIo {
     return result.stdout;
   }
 
-  async restore(family: Family, script: string): Promise<void> {
+  restore(family: Family, script: string): Promise<void> {
+    const { ledger } = this.#options;
+    return ledger === undefined ? this.#restore(family, script) : ledger.own(() => this.#restore(family, script));
+  }
+
+  epoch(): number | null {
+    return this.#options.ledger?.epoch() ?? null;
+  }
+
+  async #restore(family: Family, script: string): Promise<void> {
     const flags = ['--noflush', '--verbose', ...this.#restoreFlags];
     const { argv, result } = await this.#run(family, 'restore', flags, script);
     if (result.exitCode !== 0) throw toolError(argv, result, script);

@@ -12,6 +12,8 @@ export interface IptablesIo {
    * transaction is atomic. Rejects with a ToolError, whose `inputLine` counts from 1 in this script.
    */
   restore(family: Family, script: string): Promise<void>;
+  /** A number that moves when another program may have changed any table; null where that cannot be told. */
+  epoch(): number | null;
 }
 
 /** iptables(8): bad parameters. */

@@ -54,6 +54,7 @@ export class IptablesTable implements RuleTable, Reconciler {
   readonly #undeletable = new Set<string>();
   #known: KnownTable | null = null;
   #resyncReason = 'start';
+  #readEpoch: number | null = null;
 
   constructor(options: IptablesTableOptions) {
     this.family = options.family;
@@ -103,7 +104,7 @@ export class IptablesTable implements RuleTable, Reconciler {
    */
   async apply(): Promise<ApplyResult> {
     const due = this.#schedule.takeDue();
-    if (due !== null) this.#resync(due);
+    if (due === 'refresh' || (due === 'post-write' && !this.#isUntouched())) this.#resync(due);
     if (due === 'refresh') this.#retryRefused();
     const operations = await this.#writeUntilDone();
     const next = this.#schedule.nextDueMs();
@@ -178,9 +179,16 @@ export class IptablesTable implements RuleTable, Reconciler {
     for (const operation of plan.operations) this.#options.onOperation(operation);
   }
 
+  /** Nobody else has committed since we read: what a check after a write would find is known. */
+  #isUntouched(): boolean {
+    const epoch = this.#options.io.epoch();
+    return this.#known !== null && epoch !== null && epoch === this.#readEpoch;
+  }
+
   /** Reads the table, makes it the known state and what differs dirty. */
   async #read(): Promise<KnownTable> {
     const startMs = this.#options.clock.nowMs();
+    this.#readEpoch = this.#options.io.epoch();
     this.#log.debug('Reading the table', { reason: this.#resyncReason });
     const known = parseSave(await this.#saveWithRetries(), this.table);
     this.#schedule.noteRead(startMs);

@@ -5,6 +5,7 @@ import type { LibNftables } from '../../kernel/netlink/libnftables.js';
 import type { ElementKind, NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
 import type { ListedSet, ListedTable, NfTablesReader } from '../../kernel/netlink/nf-tables-read.js';
 import { canonicalElement } from '../../ipsets/nft-set-members.js';
+import { CommitLedger } from '../commit-ledger.js';
 import type { KernelNftMap, KernelNftTable, NftFamily, NftIo } from './io.js';
 import { compileScript, elementKind } from './script-compiler.js';
 import type { KernelNftSet } from '../../ipsets/nft-set.js';
@@ -17,31 +18,26 @@ export interface NetlinkNftIoOptions {
   readonly netlink: NfTablesNetlink;
   readonly reader: NfTablesReader;
   readonly fallback: NftIo;
+  /** Left out when nobody else of this process commits in this namespace. */
+  readonly ledger?: CommitLedger;
 }
 
 /** {@link NftIo} by netlink. Calls are carried out one after the other, whatever plane they come from. */
 export class NetlinkNftIo implements NftIo {
   readonly #options: NetlinkNftIoOptions;
+  readonly #ledger: CommitLedger;
   /** `family table set` → kind of its keys; known from listings and from the statements that made the set. */
   readonly #kinds = new Map<string, ElementKind>();
   #queue: Promise<unknown> = Promise.resolve();
-  #lastGeneration: number | null = null;
-  #foreignCommits = 0;
 
   constructor(options: NetlinkNftIoOptions) {
     this.#options = options;
+    this.#ledger = options.ledger ?? new CommitLedger(() => options.netlink.generation());
   }
 
   /** See NftIo. */
   transaction(script: string): Promise<void> {
-    return this.#serial(async () => {
-      this.#noteGeneration();
-      try {
-        await this.#carryOut(script);
-      } finally {
-        this.#expectOwnCommit();
-      }
-    });
+    return this.#serial(() => this.#ledger.own(() => this.#carryOut(script)));
   }
 
   /** See NftIo. */
@@ -69,10 +65,7 @@ export class NetlinkNftIo implements NftIo {
 
   /** See NftIo. */
   generation(): Promise<number> {
-    return this.#serial(() => {
-      this.#noteGeneration();
-      return Promise.resolve(this.#foreignCommits);
-    });
+    return this.#serial(() => Promise.resolve(this.#ledger.epoch()));
   }
 
   async #carryOut(script: string): Promise<void> {
@@ -134,20 +127,6 @@ export class NetlinkNftIo implements NftIo {
         });
     }
     return { chains: listed.chains, sets, maps, flowtables: listed.flowtables };
-  }
-
-  /** Counts a commit of somebody else if the generation moved since we last looked. */
-  #noteGeneration(): void {
-    const generation = this.#options.netlink.generation();
-    if (this.#lastGeneration !== null && generation !== this.#lastGeneration) this.#foreignCommits += 1;
-    this.#lastGeneration = generation;
-  }
-
-  /** A commit of ours moves the generation by one; more means that somebody else committed meanwhile. */
-  #expectOwnCommit(): void {
-    const generation = this.#options.netlink.generation();
-    if (this.#lastGeneration !== null && generation > this.#lastGeneration + 1) this.#foreignCommits += 1;
-    this.#lastGeneration = generation;
   }
 
   #serial<T>(work: () => Promise<T>): Promise<T> {

@@ -1,0 +1,63 @@
+import { describe, expect, test } from 'vitest';
+import { CommitLedger } from '../../../src/tables/commit-ledger.js';
+
+function setUp() {
+  const kernel = { generation: 7 };
+  const ledger = new CommitLedger(() => kernel.generation);
+  const commit = (): Promise<void> =>
+    ledger.own(() => {
+      kernel.generation += 1;
+      return Promise.resolve();
+    });
+  return { kernel, ledger, commit };
+}
+
+describe('CommitLedger', () => {
+  test('epoch stays over commits of our own, also many at once', async () => {
+    const { ledger, commit } = setUp();
+    const before = ledger.epoch();
+    await Promise.all([commit(), commit(), commit()]);
+    expect(ledger.epoch()).toBe(before);
+    await commit();
+    expect(ledger.epoch()).toBe(before);
+  });
+
+  test('epoch moves for a commit of somebody else before, between and during ours', async () => {
+    const { kernel, ledger, commit } = setUp();
+    const first = ledger.epoch();
+    kernel.generation += 1;
+    const second = ledger.epoch();
+    expect(second).not.toBe(first);
+    await commit();
+    kernel.generation += 1;
+    const third = ledger.epoch();
+    expect(third).not.toBe(second);
+    await ledger.own(() => {
+      kernel.generation += 2;
+      return Promise.resolve();
+    });
+    expect(ledger.epoch()).not.toBe(third);
+  });
+
+  test('epoch tells of a foreign commit only after work of ours that is under way', async () => {
+    const { kernel, ledger } = setUp();
+    const before = ledger.epoch();
+    let finish: () => void = () => undefined;
+    const work = ledger.own(() => new Promise<void>((resolve) => (finish = resolve)));
+    kernel.generation += 2;
+    expect(ledger.epoch()).toBe(before);
+    finish();
+    await work;
+    expect(ledger.epoch()).not.toBe(before);
+  });
+
+  test('epoch moves after failed work, which may have committed, and after work that did not commit', async () => {
+    const { ledger } = setUp();
+    const before = ledger.epoch();
+    await expect(ledger.own(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
+    const after = ledger.epoch();
+    expect(after).not.toBe(before);
+    await ledger.own(() => Promise.resolve());
+    expect(ledger.epoch()).not.toBe(after);
+  });
+});
