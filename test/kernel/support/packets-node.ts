@@ -261,7 +261,11 @@ export class PacketNode {
   async #build({ pods, script }: PacketNodeOptions): Promise<void> {
     const node = await this.#addSite('n', NODE_V4, NODE_V6);
     await node.shell(script ?? hostScript(pods));
-    await node.shell('sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1');
+    // Without a rate limit every refusal is told, also to one who asks often.
+    await node.shell(`
+      sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+      sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
+    `);
     await this.#plugOutside('x', 'ext0', { v4: OUTSIDE_V4, v6: OUTSIDE_V6 }, { v4: NODE_V4, v6: NODE_V6 });
     for (const pod of pods) await this.#plugIn(pod);
   }
