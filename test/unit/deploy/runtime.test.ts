@@ -109,7 +109,8 @@ describe('the collected folder', () => {
   });
 
   it('takes its wrapper, not the loader, for its executable', () => {
-    const run = spawnSync(join(runtime, 'node'), ['-p', 'process.execPath + " " + process.argv[0]'], {
+    const run = spawnSync('./node', ['-p', 'process.execPath + " " + process.argv[0]'], {
+      cwd: runtime,
       encoding: 'utf8',
     });
     expect(run.stdout).toBe(`${join(runtime, 'node')} ${join(runtime, 'node')}\n`);
@@ -158,6 +159,31 @@ describe('the collected folder', () => {
     const { code, output } = await healthcheck(address, '/readiness');
     expect(code).toBe(1);
     expect(output).toContain('nobody.sock/readiness');
+  });
+});
+
+describe('the metrics server of the image', () => {
+  it('is bundled as the Dockerfile says, runs by the collected Node, and misses the driver', async () => {
+    const bundle = join(folder, 'metrics-merge.cjs');
+    const entry = /npx (esbuild .*--format=cjs)/.exec(
+      readFileSync(join(root, 'Dockerfile'), 'utf8').replaceAll('\\\n', ' '),
+    );
+    const [program = '', ...flags] = (entry?.[1] ?? '').split(/\s+/);
+    execFileSync(join(root, 'node_modules/.bin', program), [...flags, `--outfile=${bundle}`, '--log-level=error'], {
+      cwd: root,
+    });
+    const [port, nobody] = [await freePort(), await freePort()];
+    const child = spawn(join(runtime, 'node'), [bundle], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { METRICS_PORT: String(port), DRIVER_METRICS_URL: `http://127.0.0.1:${nobody}/metrics` },
+    });
+    try {
+      await new Promise((resolve) => child.stdout.once('data', resolve));
+      expect((await fetch(`http://127.0.0.1:${port}/metrics`)).status).toBe(503);
+    } finally {
+      child.kill('SIGTERM');
+    }
+    expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(0);
   });
 });
 
