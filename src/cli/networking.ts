@@ -59,8 +59,10 @@ export function createNetworking(options: NetworkingOptions): Networking {
       removeExternalRoutes: config.removeExternalRoutes,
       deviceRouteProtocol: config.deviceRouteProtocol,
       vxlanDevice: VXLAN_DEVICES[family],
+      // BIRD's routes over tunl0 are IPv4 only.
       ownsBirdIpipRoutes:
-        config.programClusterRoutes === 'Enabled' || config.programClusterRoutes === 'EnabledIPIPOnly',
+        family === 4 &&
+        (config.programClusterRoutes === 'Enabled' || config.programClusterRoutes === 'EnabledIPIPOnly'),
     });
     const routes = new RouteTableReconciler({
       ...context,

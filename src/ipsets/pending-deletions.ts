@@ -13,11 +13,19 @@ export interface DeletionTools {
   readonly onOperation: OperationObserver;
 }
 
-/** Names to destroy. One that could not be destroyed is left alone until {@link resync}. */
+/**
+ * Tries for one set before it is left alone until the next resync. The kernel lets go of the sets of deleted nft rules
+ * only after an RCU grace period, so the first try right after a fast table write often comes too early.
+ */
+const MAX_TRIES = 5;
+
+/** Names to destroy. One that could not be destroyed in five tries is left alone until {@link resync}. */
 export class PendingDeletions {
   readonly #tools: DeletionTools;
   readonly #waiting = new Set<string>();
   readonly #failed = new Set<string>();
+  /** Failed tries of names that still wait. */
+  readonly #tries = new Map<string, number>();
 
   constructor(tools: DeletionTools) {
     this.#tools = tools;
@@ -35,7 +43,7 @@ export class PendingDeletions {
 
   /** Whether destroying it failed, so that its state is not sure. */
   hasFailed(name: string): boolean {
-    return this.#failed.has(name);
+    return this.#failed.has(name) || this.#tries.has(name);
   }
 
   add(name: string): void {
@@ -46,12 +54,14 @@ export class PendingDeletions {
   drop(name: string): void {
     this.#waiting.delete(name);
     this.#failed.delete(name);
+    this.#tries.delete(name);
   }
 
   /** Starts anew from a listing: exactly these names are in the kernel and not wanted. */
   resync(names: Iterable<string>): void {
     this.#waiting.clear();
     this.#failed.clear();
+    this.#tries.clear();
     for (const name of names) this.#waiting.add(name);
   }
 
@@ -60,13 +70,19 @@ export class PendingDeletions {
     const gone: string[] = [];
     for (const name of [...this.#waiting].slice(0, max)) {
       this.#waiting.delete(name);
-      if (await this.#destroy(name)) gone.push(name);
-      else this.#failed.add(name);
+      const tries = (this.#tries.get(name) ?? 0) + 1;
+      this.#tries.delete(name);
+      if (await this.#destroy(name, tries === MAX_TRIES)) gone.push(name);
+      else if (tries === MAX_TRIES) this.#failed.add(name);
+      else {
+        this.#tries.set(name, tries);
+        this.#waiting.add(name);
+      }
     }
     return gone;
   }
 
-  async #destroy(name: string): Promise<boolean> {
+  async #destroy(name: string, isLastTry: boolean): Promise<boolean> {
     const { io, log, onOperation } = this.#tools;
     try {
       await io.restore(`destroy ${name}\n`);
@@ -74,8 +90,9 @@ export class PendingDeletions {
       return true;
     } catch (error) {
       // In use is normal while rules of others, or of a table that is not cleaned yet, refer to it.
-      const level = isToolBroken(error) ? 'warn' : 'info';
-      log[level](`IP set ${name} cannot be destroyed now; the next resync tries again`, { error: errorMessage(error) });
+      const level = isToolBroken(error) ? 'warn' : isLastTry ? 'info' : 'debug';
+      const when = isLastTry ? 'the next resync tries again' : 'trying again soon';
+      log[level](`IP set ${name} cannot be destroyed now; ${when}`, { error: errorMessage(error) });
       return false;
     }
   }
