@@ -231,31 +231,28 @@ export class FaultyTools {
     return { PATH: `${this.folder}${delimiter}${process.env['PATH'] ?? ''}`, DATAPLANE_KERNEL_DRIVER: 'spawn' };
   }
 
-  /** From now on `tool` is this shell script; `real` in it runs the true tool with the same arguments. */
-  async set(tool: string, body: string): Promise<void> {
-    const { stdout: path } = await execa('sh', ['-c', `command -v ${tool}`]);
-    const file = join(this.folder, tool);
-    writeFileSync(`${file}.new`, `#!/bin/sh\nreal() { ${path} "$@"; }\nhere=${file}\n${body}\n`);
-    chmodSync(`${file}.new`, 0o755);
-    // A tool that is being started must be the old one or the new one.
-    renameSync(`${file}.new`, file);
+  /** From now on each of `tools` is this shell script; `real` in it runs the true tool with the same arguments. */
+  async set(tools: readonly string[], body: string): Promise<void> {
+    for (const tool of tools) {
+      const { stdout: path } = await execa('sh', ['-c', `command -v ${tool}`]);
+      const file = join(this.folder, tool);
+      writeFileSync(`${file}.new`, `#!/bin/sh\nreal() { ${path} "$@"; }\nhere=${file}\n${body}\n`);
+      chmodSync(`${file}.new`, 0o755);
+      // A tool that is being started must be the old one or the new one.
+      renameSync(`${file}.new`, file);
+    }
   }
 
-  /** The next `times` calls fail with `message`; later ones are real. */
-  async failTimes(tool: string, times: number, message: string): Promise<void> {
-    for (let index = 0; index < times; index++) mkdirSync(join(this.folder, `${tool}.token${index}`));
-    await this.set(
-      tool,
-      `for t in $here.token*; do rmdir "$t" 2>/dev/null && { cat >/dev/null; echo '${message}' >&2; exit 1; }; done\nreal "$@"`,
-    );
+  /** The next `times` calls of each tool fail with `message`; later ones are real. */
+  async failTimes(tools: readonly string[], times: number, message: string): Promise<void> {
+    for (const tool of tools)
+      for (let index = 0; index < times; index++) mkdirSync(join(this.folder, `${tool}.token${index}`));
+    const take = 'for t in $here.token*; do rmdir "$t" 2>/dev/null && {';
+    await this.set(tools, `${take} cat >/dev/null; echo '${message}' >&2; exit 1; }; done\nreal "$@"`);
   }
 
-  async failAlways(tool: string, message: string): Promise<void> {
-    await this.set(tool, `cat >/dev/null; echo '${message}' >&2; exit 1`);
-  }
-
-  async heal(tool: string): Promise<void> {
-    await this.set(tool, 'real "$@"');
+  async heal(tools: readonly string[]): Promise<void> {
+    await this.set(tools, 'real "$@"');
   }
 
   remove(): void {
