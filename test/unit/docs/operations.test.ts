@@ -116,6 +116,14 @@ describe('docs/design/README.md', () => {
   });
 });
 
+describe.each(['base', 'model', 'driver', 'cli'])('docs/design/%s.md', (room) => {
+  it('names every file of its room', () => {
+    const page = readDoc(`docs/design/${room}.md`);
+    const files = readdirSync(join(ROOT, 'src', room)).filter((name) => name.endsWith('.ts'));
+    for (const file of files) expect(page).toContain(`\`${file}\``);
+  });
+});
+
 describe('README.md', () => {
   it('begins with the two commands, and is short', () => {
     const lines = readDoc('README.md').split('\n');
