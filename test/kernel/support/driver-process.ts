@@ -90,6 +90,10 @@ export class DriverProcess {
     return this.#child.pid ?? -1;
   }
 
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
   /** Folder of the endpoint status files and the MTU file of this run. */
   get stateFolder(): string {
     return this.#stateFolder;
@@ -106,6 +110,15 @@ export class DriverProcess {
   /** Closes the stream to the driver, as the end of Felix does. */
   closeInput(): void {
     (this.#child.stdio[3] as Writable).end();
+  }
+
+  /** Leaves what the driver sends in the pipe, as a control plane that hangs. */
+  pauseReading(): void {
+    (this.#child.stdio[4] as Readable).pause();
+  }
+
+  resumeReading(): void {
+    (this.#child.stdio[4] as Readable).resume();
   }
 
   signal(name: NodeJS.Signals): void {

@@ -9,7 +9,7 @@ import { driverEnvironment, temporaryFolder } from './program.js';
 
 /**
  * Node's own `pipe` is a socket; this puts real pipes between. On descriptor 5 come the driver's pid and exit code. The
- * middle shell lets go of the pipes, so that their ends are the driver's alone.
+ * shells let go of the pipes, so that their ends are the driver's alone.
  */
 const PIPES = `cat <&3 4>&- 5>&- |
 sh -c 'exec 6<&0
@@ -17,7 +17,9 @@ sh -c 'exec 6<&0
 exec 0</dev/null 1>&2 6<&-
 echo "pid $pid" >&5
 wait $pid
-echo "exit $?" >&5' sh "$@" 3<&- 4>&- | cat >&4 3<&- 5>&-`;
+echo "exit $?" >&5' sh "$@" 3<&- 4>&- | cat >&4 3<&- 5>&- &
+exec 3<&- 4>&- 5>&-
+wait`;
 
 /** Felix after SIGTERM: how long the driver has before SIGKILL, and how long Felix waits after that. */
 const GRACE_MS = 4_000;
