@@ -1,4 +1,5 @@
 // Main of the broker process: spawns commands for the daemon, which itself never forks (ecosystem.md 1.2).
+import { setMaxListeners } from 'node:events';
 import type { BrokerAnswer, BrokerRequest } from './broker-messages.js';
 import { CoprocessHost } from './coprocess-host.js';
 import { spawnCommand } from './spawn.js';
@@ -20,6 +21,8 @@ export async function runBroker(): Promise<void> {
   const running = new Set<Promise<void>>();
   const coprocesses = new CoprocessHost();
   const cancelling = new AbortController();
+  // One listener for each command that runs: many are no leak.
+  setMaxListeners(0, cancelling.signal);
 
   const answer = (message: BrokerAnswer): void => {
     // The daemon may be gone: its loss of the answer is then no news to anyone.
