@@ -98,12 +98,12 @@ export class PolicyManager implements Manager {
     }
   }
 
+  /** Nothing yet: who refers to what is known once the endpoint manager has done its part, and it calls `settle`. */
   completeDeferredWork(): boolean {
-    this.settle();
     return true;
   }
 
-  /** Programs all that changed. The endpoint manager calls it again after it changed who refers to what. Idempotent. */
+  /** Programs all that changed. Called by the endpoint manager in every apply, after it changed who refers to what. */
   settle(): void {
     for (const entry of this.#policies.takeDirty()) {
       this.#program(

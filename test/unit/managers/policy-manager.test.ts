@@ -44,6 +44,13 @@ describe('PolicyManager', () => {
     expect(chains(node.send(profileRemove('open')).apply())).toEqual([]);
   });
 
+  it('gives no warning when a policy leaves in the batch in which its last endpoint lets go of it', () => {
+    const node = new ManagedNode().send(policy('gnp/a'), workload('p', 'cali1', { tiers: [tier(['gnp/a'])] })).apply();
+    node.send(workload('p', 'cali1'), policyRemove('gnp/a')).apply();
+    expect(chains(node)).toEqual([]);
+    expect(node.logLines.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([]);
+  });
+
   it('has no chains for a staged policy, also while an endpoint refers to it', () => {
     const node = new ManagedNode()
       .send(policy('sgnp/a'), workload('p', 'cali1', { tiers: [tier(['sgnp/a'])] }))
