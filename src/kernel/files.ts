@@ -53,10 +53,15 @@ export const hostFiles: HostFiles = {
   },
   async replace(path, text, mode) {
     const folder = dirname(path);
-    await mkdir(folder, { recursive: true, mode: 0o755 });
     // The process id keeps two drivers on one folder (a takeover) from writing into each other's file.
     const temporary = join(folder, `.${process.pid}.tmp`);
-    await writeFile(temporary, text, { mode });
+    try {
+      await writeFile(temporary, text, { mode });
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      await mkdir(folder, { recursive: true, mode: 0o755 });
+      await writeFile(temporary, text, { mode });
+    }
     await rename(temporary, path);
   },
   async remove(path) {

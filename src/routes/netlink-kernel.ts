@@ -307,14 +307,11 @@ export class NetlinkRouteKernel implements RouteKernel {
   }
 
   #links(onMessage: (message: ReceivedMessage) => void): void {
-    this.#socket.dump(
-      RTM.getLink,
-      (writer) => {
-        writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0);
-        writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-      },
-      onMessage,
-    );
+    const links = this.#socket.links((writer) => {
+      writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0);
+      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    });
+    for (const message of links) onMessage(message);
   }
 
   #names(): InterfaceNames {

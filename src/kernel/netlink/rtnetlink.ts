@@ -76,6 +76,7 @@ export interface RtnetlinkRequest {
 /** Writes requests of one batch and matches the answers by sequence number. */
 export class RtnetlinkSocket {
   readonly #socket: NetlinkSocket;
+  #links: readonly ReceivedMessage[] | null = null;
 
   constructor(library: NativeLibrary) {
     this.#socket = new NetlinkSocket(library, NETLINK.route, { strictDumps: true });
@@ -86,6 +87,21 @@ export class RtnetlinkSocket {
     const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.dump, this.#socket.takeSequences(1));
     header(writer);
     this.#socket.dump(writer.end().finish(), onMessage);
+  }
+
+  /**
+   * The links of this turn of the event loop: read once for all that ask, as nothing can be heard of a change before
+   * the next turn either. A change of our own makes it read again.
+   */
+  links(header: (writer: MessageWriter) => void): readonly ReceivedMessage[] {
+    if (this.#links !== null) return this.#links;
+    const links: ReceivedMessage[] = [];
+    this.dump(RTM.getLink, header, (message) => links.push({ ...message, payload: Buffer.from(message.payload) }));
+    this.#links = links;
+    setImmediate(() => {
+      this.#links = null;
+    });
+    return links;
   }
 
   /** One request that answers with messages and an acknowledgement. */
@@ -103,6 +119,7 @@ export class RtnetlinkSocket {
   /** Sends requests in order, in one system call for up to 64 KiB; one acknowledgement each, in order. */
   apply(requests: readonly RtnetlinkRequest[]): Acknowledgement[] {
     const results: Acknowledgement[] = [];
+    this.#links = null;
     for (let start = 0; start < requests.length; start += REQUESTS_PER_SEND) {
       const part = requests.slice(start, start + REQUESTS_PER_SEND);
       const first = this.#socket.takeSequences(part.length);

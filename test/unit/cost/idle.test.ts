@@ -1,0 +1,23 @@
+// A quiet hour costs no process and no write: only the refreshes that the configuration asks for read anything.
+import { describe, expect, test } from 'vitest';
+import { CostNode } from './cost-node.js';
+
+const HOUR_MS = 3_600_000;
+
+describe('a quiet hour', () => {
+  test('nftables reads and writes nothing: the generation says that nothing changed', async () => {
+    const node = await CostNode.create('nftables', 20);
+    const listings = node.nft.listings;
+    expect(await node.idle(HOUR_MS)).toEqual({ operations: 0, writes: 0, bytes: 0, reads: 0 });
+    expect(node.nft.listings).toBe(listings);
+  });
+
+  test('iptables writes nothing, and reads at refresh only', async () => {
+    const node = await CostNode.create('iptables', 20);
+    const saves = node.iptables.saves.length;
+    const { operations, writes, bytes } = await node.idle(HOUR_MS);
+    expect({ operations, writes, bytes }).toEqual({ operations: 0, writes: 0, bytes: 0 });
+    // Eight tables each 180 s; a check after a write would come on top.
+    expect(node.iptables.saves.length - saves).toBe(8 * 20);
+  });
+});
