@@ -7,6 +7,7 @@ import * as grpc from '../transport/grpc.js';
 import * as socket from '../transport/socket.js';
 import { type AddressOptions, parseStreamAddress } from './addresses.js';
 import { createLogger } from './logger.js';
+import { serveMockApi } from './mock-api.js';
 import { MockSource } from './mock-source.js';
 import { readOptions } from './options.js';
 import { EXIT, untilSignal } from './process.js';
@@ -18,6 +19,7 @@ export interface MockOptions extends AddressOptions {
   readonly hostname?: string;
   readonly set?: readonly string[];
   readonly once?: boolean;
+  readonly api?: string;
 }
 
 /** `KEY=VALUE` settings as Felix parameters. */
@@ -76,7 +78,9 @@ export async function runMock(path: string, options: MockOptions): Promise<numbe
     if (payload.case === 'dataplaneInSync') sawInSync();
   });
   feed(mock, session);
-  source.watch(() => feed(mock, session));
+  const onChange = (): void => feed(mock, session);
+  source.watch(onChange);
+  const api = options.api === undefined ? null : await serveMockApi({ address: options.api, mock, log, onChange });
   const closed = session.closed.then((reason) => {
     log.info('The driver closed the connection', {
       reason: reason.kind,
@@ -86,6 +90,7 @@ export async function runMock(path: string, options: MockOptions): Promise<numbe
   });
   const code = await Promise.race([closed, untilSignal(log), ...(options.once === true ? [inSync] : [])]);
   source.stop();
+  await api?.close();
   await session.close();
   log.flush();
   return code;

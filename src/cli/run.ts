@@ -6,6 +6,8 @@ import { hasInheritedPipes } from '../transport/inherited-pipes.js';
 import type { MockOptions } from './mock.js';
 import { runPipe } from './pipe.js';
 import { EXIT, exitCodeOf } from './process.js';
+import type { RecordOptions } from './record.js';
+import type { ReplayOptions } from './replay.js';
 import type { ServeOptions } from './serve.js';
 import type { StandaloneOptions } from './standalone.js';
 import { VERSION } from './version.js';
@@ -25,6 +27,27 @@ function withAddress(command: Command): Command {
     .option('--tls-ca <file>', 'authority that signs the peers')
     .option('--tls-peer <name>', 'name that a peer certificate may have; repeatable', collect, [])
     .option('--plaintext', 'TCP without TLS, on loopback only');
+}
+
+function addRecordings(program: Command, done: (code: number) => void): void {
+  program
+    .command('record')
+    .description('stand between Felix and a driver and record what Felix sends; secrets and paths are left out')
+    .requiredOption('--driver <path>', 'driver to start in our place')
+    .requiredOption('--out <folder>', 'folder for the recording')
+    .action(async (options: RecordOptions) => done(await (await import('./record.js')).runRecord(options)));
+  withAddress(program.command('replay').description('play a recording to a driver, or show what is in it'))
+    .argument('<folder>', 'the recording')
+    .option('--to <address>', 'where the driver serves')
+    .option('--driver <path>', 'driver to start')
+    .option('--dry', 'only print the messages of each step')
+    .option('--step', 'wait for Enter before each step')
+    .option('--speed <messages>', 'messages a second (default: as fast as the driver reads)')
+    .option('--pause <seconds>', 'wait after each step')
+    .option('--once', 'end when all is played and the dataplane is in sync')
+    .action(async (folder: string, options: ReplayOptions) =>
+      done(await (await import('./replay.js')).runReplay(folder, options)),
+    );
 }
 
 /** Commands are loaded when they are asked for: driver mode, which Felix waits for, needs none of them. */
@@ -47,6 +70,7 @@ async function createProgram(brokerEntry: readonly string[], done: (code: number
     .option('--hostname <name>', 'node whose driver is served (default: this host)')
     .option('--set <key=value>', 'Felix parameter; repeatable', collect, [])
     .option('--once', 'end when the dataplane is in sync')
+    .option('--api <address>', 'unix:/path of an HTTP API that applies, deletes and lists resources')
     .action(async (path: string, options: MockOptions) =>
       done(await (await import('./mock.js')).runMock(path, options)),
     );
@@ -56,9 +80,11 @@ async function createProgram(brokerEntry: readonly string[], done: (code: number
     .argument('<path>', 'file or folder of Calico and Kubernetes resources; a change is enforced at once')
     .option('--hostname <name>', 'name of this node (default: this host)')
     .option('--set <key=value>', 'Felix parameter; repeatable', collect, [])
+    .option('--api <address>', 'unix:/path of an HTTP API that applies, deletes and lists resources')
     .action(async (path: string, options: StandaloneOptions) =>
       done(await (await import('./standalone.js')).runStandalone(path, options, brokerEntry)),
     );
+  addRecordings(program, done);
   program
     .command('relay')
     .description('join Felix to a driver that runs as a service (see felix-dataplane relay --help)');

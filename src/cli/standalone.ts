@@ -3,9 +3,10 @@ import { hostname } from 'node:os';
 import { MockControlPlane } from '../mock/control-plane.js';
 import type { Session } from '../protocol/session.js';
 import { dial, listen, MemoryHub } from '../transport/memory.js';
+import { serveMockApi } from './mock-api.js';
 import { feed, logStatus, readSettings } from './mock.js';
 import { MockSource } from './mock-source.js';
-import { openDriverContext, reportEnd, stopInTime, untilSignal } from './process.js';
+import { EXIT, openDriverContext, reportEnd, stopInTime, untilSignal } from './process.js';
 import { type ServedSession, serveSession } from './serve-session.js';
 import { startStatusServer } from './status-server.js';
 
@@ -13,6 +14,7 @@ import { startStatusServer } from './status-server.js';
 export interface StandaloneOptions {
   readonly hostname?: string;
   readonly set?: readonly string[];
+  readonly api?: string;
 }
 
 /** Enforces the resources in a folder, and every change of them, until a signal. */
@@ -35,6 +37,10 @@ export async function runStandalone(
   const signalled = untilSignal(log);
   let changed: () => void = () => undefined;
   source.watch(() => changed());
+  const api =
+    options.api === undefined
+      ? null
+      : await serveMockApi({ address: options.api, mock, log, onChange: () => changed() });
   for (;;) {
     const hub = new MemoryHub();
     let serve: (session: Session) => void = () => undefined;
@@ -59,7 +65,12 @@ export async function runStandalone(
         }
       };
     });
-    const outcome = await Promise.race([served.ended.then((end) => reportEnd(end, log)), signalled, restarted]);
+    const outcome = await Promise.race([
+      // The connection in memory ends only by our own doing, which has been said.
+      served.ended.then((end) => (end.kind === 'fatal' ? reportEnd(end, log) : EXIT.ok)),
+      signalled,
+      restarted,
+    ]);
     const stopping = served.stop().then(() => Promise.all([control.close(), listener.close()]));
     if (outcome === null) {
       await stopping;
@@ -67,7 +78,7 @@ export async function runStandalone(
     }
     source.stop();
     await stopInTime(
-      stopping.then(() => status.close()),
+      stopping.then(() => Promise.all([status.close(), api?.close()])),
       log,
     );
     return outcome;

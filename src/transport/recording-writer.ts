@@ -106,21 +106,36 @@ export class RecordingWriter {
 const QUIET_MS = 2_000;
 
 /**
- * The same session with everything it receives recorded beside it. Steps end after in-sync and whenever nothing came
- * for two seconds; the recording ends with the session.
+ * Adds messages with steps of its own: a step ends after in-sync and whenever nothing came for two seconds. `close` ends
+ * the recording.
  */
-export function recordSession(session: Session, writer: RecordingWriter): Session {
-  let quiet: NodeJS.Timeout | undefined;
-  const record: (payload: ToDataplanePayload) => void = (payload) => {
+export class StepRecorder {
+  readonly #writer: RecordingWriter;
+  #quiet: NodeJS.Timeout | undefined;
+
+  constructor(writer: RecordingWriter) {
+    this.#writer = writer;
+  }
+
+  /** Adds a message of the control plane. */
+  add(payload: ToDataplanePayload): void {
+    const writer = this.#writer;
     writer.add(payload);
-    clearTimeout(quiet);
+    clearTimeout(this.#quiet);
     if (payload.case === 'inSync') writer.endStep('in-sync');
-    else quiet = setTimeout(() => writer.endStep(`at ${new Date().toISOString()}`), QUIET_MS).unref();
-  };
-  void session.closed.then(() => {
-    clearTimeout(quiet);
-    writer.close();
-  });
+    else this.#quiet = setTimeout(() => writer.endStep(`at ${new Date().toISOString()}`), QUIET_MS).unref();
+  }
+
+  close(): void {
+    clearTimeout(this.#quiet);
+    this.#writer.close();
+  }
+}
+
+/** The same session with everything it receives recorded beside it; the recording ends with the session. */
+export function recordSession(session: Session, writer: RecordingWriter): Session {
+  const recorder = new StepRecorder(writer);
+  void session.closed.then(() => recorder.close());
   return {
     description: `${session.description} (recorded)`,
     closed: session.closed,
@@ -130,7 +145,7 @@ export function recordSession(session: Session, writer: RecordingWriter): Sessio
     start: (handler) =>
       session.start((payload, origin) => {
         // Before the handler: it may keep and change what it is handed.
-        record(payload);
+        recorder.add(payload);
         handler(payload, origin);
       }),
     pause: (reason) => session.pause(reason),
