@@ -19,6 +19,8 @@ import { NftablesPlane } from '../tables/nftables/plane.js';
 import { probeNft } from '../tables/nftables/version.js';
 import { PacedCleanup } from '../tables/paced-cleanup.js';
 import type { RuleTable } from '../tables/rule-table.js';
+import type { Metrics } from '../metrics/metrics.js';
+import { countIptables } from './counted-io.js';
 import type { KernelAccess } from './kernel-access.js';
 
 const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
@@ -51,6 +53,7 @@ export interface BackendOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly onOperation: OperationObserver;
+  readonly metrics: Metrics;
 }
 
 /** The ARP table needs nft in every mode; without it ARP suppression is left out, and said so. */
@@ -108,13 +111,14 @@ function nftTablesCleanup(options: BackendOptions): Reconciler {
 /** Tables and sets by iptables and ipset. */
 export async function createIptablesBackends(options: BackendOptions, variant: 'legacy' | 'nft'): Promise<Backends> {
   const { config, features, access, clock, log, onOperation } = options;
-  const io = new CommandIptablesIo({
+  const command = new CommandIptablesIo({
     runner: access.runner,
     backend: variant,
     restoreSupportsLock: features.restoreSupportsLock,
     lockProbeIntervalMs: config.iptablesLockProbeIntervalMs,
     ...(variant === 'nft' && access.commits !== null ? { ledger: access.commits } : {}),
   });
+  const io = countIptables(command, options.metrics);
   const reconcilers: Reconciler[] = [];
   const create = (family: Family): FamilyBackend => {
     const table = (name: TableName): IptablesTable => {

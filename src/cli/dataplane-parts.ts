@@ -19,6 +19,7 @@ import { createNetworkManagers } from '../managers/network/create-network-manage
 import { LiveMigrationMonitor } from '../managers/network/live-migration-monitor.js';
 import { ProxyNeighbourManager } from '../managers/network/proxy-neighbour-manager.js';
 import type { DataplaneConfig, DataplaneEnvironment } from '../model/config.js';
+import type { Metrics } from '../metrics/metrics.js';
 import { FAMILIES, type Family } from '../model/family.js';
 import type { Operation } from '../model/operation.js';
 import type { Encapsulation } from '../protocol/gen/felix/felixbackend_pb.js';
@@ -53,6 +54,7 @@ export interface DataplaneBuilderOptions {
   readonly log: Logger;
   readonly options: DriverOptions;
   readonly driverMetrics: DriverMetrics;
+  readonly metrics: Metrics;
 }
 
 async function detectEnvironment(
@@ -224,7 +226,7 @@ export async function createParts(
     detectFeatures(access.runner, hostFiles, configured.featureDetectOverride, log),
   ]);
   const config = await withoutMissingOffload(configured, environment, builder);
-  const shared = { config, features, access, clock, log, onOperation };
+  const shared = { config, features, access, clock, log, onOperation, metrics: builder.metrics };
   const common = { files: hostFiles, logger: log, observe: onOperation, procSys: PROC_SYS };
   const [backends] = await Promise.all([
     createBackends(environment, shared),

@@ -27,6 +27,8 @@ import { CommitLedger } from '../tables/commit-ledger.js';
 import { CommandNftIo } from '../tables/nftables/command-io.js';
 import type { NftIo } from '../tables/nftables/io.js';
 import { NetlinkNftIo } from '../tables/nftables/netlink-io.js';
+import type { Metrics } from '../metrics/metrics.js';
+import { countIpSets, countNft } from './counted-io.js';
 import type { KernelDriver } from './options.js';
 
 /** What the dataplane reaches the kernel through. */
@@ -56,6 +58,7 @@ export interface KernelAccessOptions {
   readonly brokerEntry: readonly string[];
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: Metrics;
 }
 
 interface NativeParts {
@@ -69,7 +72,7 @@ interface NativeParts {
  * @throws Error when `native` is asked for and does not work.
  */
 export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
-  const { driver, clock, log } = options;
+  const { driver, clock, log, metrics } = options;
   const broker = startBroker({ entry: options.brokerEntry, log });
   const runner = driver === 'spawn' ? broker : new CoprocessRunner(broker, log);
   const text = driver === 'spawn' ? 'spawn' : 'co-process';
@@ -88,8 +91,8 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     },
     runner,
     routes: routes ?? tools,
-    ipSets: native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset),
-    nft: nft?.io ?? commandNft,
+    ipSets: countIpSets(native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset), metrics),
+    nft: countNft(nft?.io ?? commandNft, metrics),
     commits: nft?.ledger ?? null,
     wireguard: null,
     openFrameSocket: null,

@@ -64,8 +64,8 @@ export function openDriverContext(brokerEntry: readonly string[]): DriverContext
   const startedMs = systemClock.nowMs();
   const options = readOptions(process.env);
   const log = createLogger(options.logFormat, options.logLevel === undefined ? 'info' : options.logLevel);
-  const access = openKernelAccess({ driver: options.kernelDriver, brokerEntry, clock: systemClock, log });
   const metrics = new Metrics();
+  const access = openKernelAccess({ driver: options.kernelDriver, brokerEntry, clock: systemClock, log, metrics });
   metrics.set('felix_driver_build_info', 1, {
     version: VERSION,
     node_version: process.version,

@@ -31,6 +31,8 @@ export interface ServedSession {
   stop(): Promise<void>;
   /** Live: the loop turns, or has nothing to do. Ready: an apply left nothing undone. */
   health(): { readonly isLive: boolean; readonly isReady: boolean; readonly detail: string };
+  /** What waits, in and out. */
+  backlog(): { readonly queueDepth: number; readonly queueBytes: number; readonly sendBacklog: number };
   /** For /debug/state. */
   state(): unknown;
 }
@@ -70,7 +72,7 @@ export function serveSession(session: Session, context: SessionContext): ServedS
           },
         },
         parse(input.config),
-        { access, clock, log, options, driverMetrics },
+        { access, clock, log, options, driverMetrics, metrics: context.metrics },
       ),
   });
   driverMetrics.sessionConnected(true);
@@ -88,6 +90,7 @@ export function serveSession(session: Session, context: SessionContext): ServedS
         : `an apply has been running for ${Math.round(stalledMs / 1000)} s`;
       return { isLive, isReady: isLive && isInSync, detail };
     },
+    backlog: () => driver.state(),
     state: () => ({
       peer: session.description,
       isInSync,

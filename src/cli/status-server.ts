@@ -43,6 +43,16 @@ export async function startStatusServer(context: DriverContext): Promise<StatusS
   let session: ServedSession | null = null;
   const nothing = { setSession: () => undefined, close: () => Promise.resolve() };
   if (options.health === null) return nothing;
+  context.metrics.beforeScrape(() => {
+    const { queueDepth, queueBytes, sendBacklog } = session?.backlog() ?? {
+      queueDepth: 0,
+      queueBytes: 0,
+      sendBacklog: 0,
+    };
+    context.metrics.set('felix_driver_queue_depth', queueDepth);
+    context.metrics.set('felix_driver_queue_bytes', queueBytes);
+    context.metrics.set('felix_driver_send_backlog', sendBacklog);
+  });
   const reports = (kind: 'isLive' | 'isReady'): readonly HealthReport[] => [
     session === null
       ? { name: 'Dataplane', ok: kind === 'isLive', detail: 'no control plane is connected' }

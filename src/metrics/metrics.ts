@@ -34,28 +34,34 @@ export class Metrics {
   readonly #gauges = new Map<string, Gauge>();
   readonly #summaries = new Map<string, Summary>();
   readonly #beforeScrape: (() => void)[] = [];
+  /** Families that somebody feeds: a zero that nobody counts would look like calm. */
+  readonly #fed = new Set<string>();
 
   constructor() {
     for (const [name, definition] of Object.entries<SeriesDefinition>(SERIES)) this.#register(name, definition);
   }
 
-  /** Adds to a counter; `by` is at least 0. */
+  /** Adds to a counter; `by` is at least 0, and 0 says that it is counted from now on. */
   add<Name extends CounterName>(name: Name, by: number, ...labels: LabelArguments<Name>): void {
+    this.#fed.add(name);
     this.#counters.get(name)?.inc({ ...labels[0] }, by);
   }
 
   /** Sets a gauge. */
   set<Name extends GaugeName>(name: Name, value: number, ...labels: LabelArguments<Name>): void {
+    this.#fed.add(name);
     this.#gauges.get(name)?.set({ ...labels[0] }, value);
   }
 
   /** Records one observation. */
   observe<Name extends SummaryName>(name: Name, value: number, ...labels: LabelArguments<Name>): void {
+    this.#fed.add(name);
     this.#summaries.get(name)?.observe({ ...labels[0] }, value);
   }
 
   /** Replaces all series of a family by totals that are counted elsewhere; series that are not named go. */
   replace<Name extends CounterName | GaugeName>(name: Name, samples: readonly Sample<Name>[]): void {
+    this.#fed.add(name);
     const gauge = this.#gauges.get(name);
     const counter = this.#counters.get(name);
     gauge?.reset();
@@ -71,11 +77,13 @@ export class Metrics {
     this.#beforeScrape.push(refresh);
   }
 
-  /** The exposition. Families with labels and no series are left out, as Go's client does. */
+  /** The exposition. Families without series are left out, as Go's client does, and so are those that nobody feeds. */
   async text(): Promise<string> {
     for (const refresh of this.#beforeScrape) refresh();
     const text = await this.#registry.metrics();
-    return joinFamilies(splitFamilies(text).filter((family) => family.samples.length > 0));
+    return joinFamilies(
+      splitFamilies(text).filter((family) => family.samples.length > 0 && this.#fed.has(family.name)),
+    );
   }
 
   #register(name: string, { type, help, labels }: SeriesDefinition): void {
