@@ -17,6 +17,8 @@ export interface FrameSocketOptions {
   readonly interfaceName: string;
   /** Only frames of these types are delivered. */
   readonly etherTypes: readonly number[];
+  /** Of IPv6, only ICMPv6 messages of these types: all of a host's traffic would be too much. Absent = everything. */
+  readonly icmpv6Types?: readonly number[];
   /** A received frame; valid during the call only. */
   readonly onFrame: (frame: Buffer) => void;
   /** The socket is of no use any more; called once. */

@@ -10,7 +10,8 @@ const ETHERNET_BYTES = 14;
 const ARP_BYTES = 28;
 const IPV6_HEADER_BYTES = 40;
 const ICMPV6 = 58;
-const SOLICITATION = 135;
+/** ICMPv6 type of a neighbour solicitation. */
+export const SOLICITATION = 135;
 const ADVERTISEMENT = 136;
 /** Routers do not forward it: a packet that still has it was sent on this link (RFC 4861 section 7.1). */
 const LINK_HOP_LIMIT = 255;

@@ -12,6 +12,7 @@ import {
   answerArp,
   answerSolicitation,
   gratuitousArp,
+  SOLICITATION,
   solicitedNodeMac,
   unsolicitedAdvertisement,
 } from './neighbour-packets.js';
@@ -153,6 +154,7 @@ export class ProxyNeighbourReconciler implements ProxyNeighbours, Reconciler {
         socket: openSocket({
           interfaceName: name,
           etherTypes: [this.family === 4 ? ETHERTYPE.arp : ETHERTYPE.ipv6],
+          icmpv6Types: [SOLICITATION],
           onFrame: (frame) => this.#answer(opened, frame),
           onError: (reason) => this.#onError(name, opened, reason),
         }),

@@ -13,6 +13,12 @@ export interface NativeLibrary {
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   setsockopt(fd: number, level: number, option: number, value: Buffer, length: number): number;
   close(fd: number): number;
+  /** Fills `address` as far as `length`, a 32-bit size, says. */
+  getsockname(fd: number, address: Buffer, length: Buffer): number;
+  /** Index of an interface; 0 = there is none of that name. */
+  ifNameToIndex(name: string): number;
+  /** SO_ATTACH_FILTER: instructions of classic BPF, eight bytes each. */
+  attachFilter(fd: number, program: Buffer): number;
   errno(): number;
   /** Calls back whenever the descriptor is readable, until `stop`. */
   poll(fd: number, callback: () => void): { stop(): void };
@@ -25,6 +31,7 @@ interface NativeFunction {
 
 interface Koffi {
   load(path: string): { func(definition: string): NativeFunction };
+  struct(name: string, fields: Readonly<Record<string, string>>): unknown;
   errno(): number;
   node: { poll(fd: number, options: { readable: boolean }, callback: () => void): { close(): void } };
 }
@@ -33,6 +40,12 @@ interface Koffi {
 export type NativeLoad =
   | { readonly library: NativeLibrary; readonly reason: null }
   | { readonly library: null; readonly reason: string };
+
+const SOL_SOCKET = 1;
+const SO_ATTACH_FILTER = 26;
+/** sizeof(struct sock_fprog) and of one instruction. */
+const FILTER_PROGRAM_BYTES = 16;
+const FILTER_INSTRUCTION_BYTES = 8;
 
 let loaded: NativeLoad | null = null;
 
@@ -48,6 +61,10 @@ function load(): NativeLoad {
     const koffi = require('koffi') as Koffi;
     const libc = koffi.load('libc.so.6');
     const call = <T>(definition: string): T => libc.func(definition) as T;
+    koffi.struct('sock_fprog', { length: 'uint16_t', instructions: 'const uint8_t *' });
+    const setFilter = libc.func(
+      'int setsockopt(int fd, int level, int option, const sock_fprog *value, uint32_t length)',
+    );
     const send = libc.func('long send(int fd, const uint8_t *data, size_t length, int flags)');
     const library: NativeLibrary = {
       socket: call('int socket(int domain, int type, int protocol)'),
@@ -63,6 +80,16 @@ function load(): NativeLoad {
       recv: call('long recv(int fd, uint8_t *data, size_t length, int flags)'),
       setsockopt: call('int setsockopt(int fd, int level, int option, const uint8_t *value, uint32_t length)'),
       close: call('int close(int fd)'),
+      getsockname: call('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint8_t *length)'),
+      ifNameToIndex: call('uint32_t if_nametoindex(const char *name)'),
+      attachFilter: (fd, program) =>
+        setFilter(
+          fd,
+          SOL_SOCKET,
+          SO_ATTACH_FILTER,
+          { length: program.length / FILTER_INSTRUCTION_BYTES, instructions: program },
+          FILTER_PROGRAM_BYTES,
+        ),
       errno: () => koffi.errno(),
       poll: (fd, callback) => {
         const handle = koffi.node.poll(fd, { readable: true }, callback);
