@@ -157,7 +157,11 @@ export class NetlinkSocket {
         let datagram: Buffer | null;
         try {
           datagram = this.#receive();
-        } catch {
+        } catch (error) {
+          // libuv stops watching a descriptor once it reports an error, and an overrun is one.
+          this.#poll?.stop();
+          this.#poll = null;
+          if (error instanceof NetlinkError && error.errno === RETRY_ERRNOS.overrun) this.watch(onMessage, onLost);
           onLost();
           return;
         }
