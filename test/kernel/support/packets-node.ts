@@ -1,5 +1,8 @@
 // A node in a namespace of its own, pods in theirs behind veth pairs, and one outside host: the place where packet tests
 // let the driver decide over real packets.
+import { rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import type { DataplaneMessage } from '../../../src/managers/manager.js';
 import {
@@ -164,7 +167,7 @@ export class PacketNode {
   async startWithFrames(frames: readonly Uint8Array[], environment: Record<string, string> = {}): Promise<void> {
     await this.stop();
     this.#driver = new DriverProcess(this.namespace, {
-      XTABLES_LOCKFILE: `/tmp/${this.namespace.name}.lock`,
+      XTABLES_LOCKFILE: this.#lockFile,
       ...environment,
     });
     this.#driver.send(frames);
@@ -247,7 +250,13 @@ export class PacketNode {
   async remove(): Promise<void> {
     await this.stop();
     await Promise.all([...this.sites.values()].map((site) => site.probe.stop()));
+    if (this.sites.has('n')) rmSync(this.#lockFile, { force: true });
     await Promise.all([...this.sites.values()].map((site) => site.namespace.remove()));
+  }
+
+  /** A lock of its own, so that nodes do not wait for each other. */
+  get #lockFile(): string {
+    return join(tmpdir(), `${this.namespace.name}.lock`);
   }
 
   #frame(message: DataplaneMessage): Uint8Array {
@@ -266,7 +275,7 @@ export class PacketNode {
       sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
       sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
     `);
-    await this.#plugOutside('x', 'ext0', { v4: OUTSIDE_V4, v6: OUTSIDE_V6 }, { v4: NODE_V4, v6: NODE_V6 });
+    await this.#plugOutside('x', 'ext0', 'eth0', { v4: OUTSIDE_V4, v6: OUTSIDE_V6 }, { v4: NODE_V4, v6: NODE_V6 });
     for (const pod of pods) await this.#plugIn(pod);
   }
 
@@ -280,10 +289,23 @@ export class PacketNode {
       ip -6 addr add ${gateway.v6}/64 dev ${interfaceName} nodad
       ip link set ${interfaceName} up
     `);
-    await this.#plugOutside(name, `peer${network}`, own, gateway);
+    await this.#plugOutside(name, `peer${network}`, interfaceName, own, gateway);
   }
 
-  async #plugOutside(name: string, peer: string, own: Addresses, gateway: Addresses): Promise<void> {
+  /** Both ends know each other's MAC, because a host endpoint may block neighbour discovery (differences.md row 14). */
+  async #plugOutside(
+    name: string,
+    peer: string,
+    interfaceName: string,
+    own: Addresses,
+    gateway: Addresses,
+  ): Promise<void> {
+    const nodeMac = await this.#macOf(interfaceName);
+    const outsideMac = await this.#macOf(peer);
+    await this.namespace.shell(`
+      ip neigh replace ${own.v4} lladdr ${outsideMac} dev ${interfaceName} nud permanent
+      ip -6 neigh replace ${own.v6} lladdr ${outsideMac} dev ${interfaceName} nud permanent
+    `);
     const outside = await this.#addSite(name, own.v4, own.v6);
     await this.namespace.shell(`ip link set ${peer} netns ${outside.name}`);
     await outside.shell(`
@@ -294,7 +316,14 @@ export class PacketNode {
       ip link set eth0 up
       ip route add default via ${gateway.v4}
       ip -6 route add default via ${gateway.v6}
+      ip neigh replace ${gateway.v4} lladdr ${nodeMac} dev eth0 nud permanent
+      ip -6 neigh replace ${gateway.v6} lladdr ${nodeMac} dev eth0 nud permanent
     `);
+  }
+
+  async #macOf(interfaceName: string): Promise<string> {
+    const shown = await this.namespace.run(['ip', '-o', 'link', 'show', interfaceName]);
+    return /link\/ether (\S+)/.exec(shown)?.[1] ?? '';
   }
 
   async #addSite(name: string, v4: string, v6: string): Promise<Namespace> {
@@ -308,9 +337,8 @@ export class PacketNode {
   async #plugIn(pod: PodPlug): Promise<void> {
     const node = this.namespace;
     const space = await this.#addSite(pod.name, pod.v4, pod.v6);
+    const hostMac = await this.#macOf(pod.interfaceName);
     await node.shell(`ip link set ${pod.peer} netns ${space.name}`);
-    const shown = await node.run(['ip', '-o', 'link', 'show', pod.interfaceName]);
-    const hostMac = /link\/ether (\S+)/.exec(shown)?.[1] ?? '';
     const gateway = linkLocal(hostMac);
     await space.shell(`
       sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
