@@ -1,6 +1,9 @@
 // Tells our own commits to nf_tables from those of others by counting both, so that a table is read again only when
 // somebody else may have changed it. Shared by everything that commits in one network namespace.
 
+/** Scripts from this length on are worth being read by two tools at once. */
+const OVERLAP_FROM = 256 * 1024;
+
 /** Counts commits. One per network namespace. */
 export class CommitLedger {
   readonly #readGeneration: () => number;
@@ -9,19 +12,30 @@ export class CommitLedger {
   #underWay = 0;
   #isUncertain = false;
   #epoch = 0;
+  #last: Promise<unknown> = Promise.resolve();
 
   /** `readGeneration` asks the kernel for its generation id, which moves by one with every commit. */
   constructor(readGeneration: () => number) {
     this.#readGeneration = readGeneration;
   }
 
-  /** Carries out work of ours that commits exactly once if it succeeds. May overlap with other work. */
-  async own<T>(work: () => Promise<T>): Promise<T> {
+  /**
+   * Carries out work of ours that commits `commits` times if it succeeds. `characters` is the size of its script: only
+   * long ones overlap, because iptables-nft starts anew, some 10 ms later, when somebody commits meanwhile.
+   */
+  own<T>(work: () => Promise<T>, characters = 0, commits = 1): Promise<T> {
+    if (characters >= OVERLAP_FROM) return this.#count(work, commits);
+    const result = this.#last.then(() => this.#count(work, commits));
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+
+  async #count<T>(work: () => Promise<T>, commits: number): Promise<T> {
     this.epoch();
     this.#underWay += 1;
     try {
       const result = await work();
-      this.#ownCommits += 1;
+      this.#ownCommits += commits;
       return result;
     } catch (error) {
       // It may have committed or not.

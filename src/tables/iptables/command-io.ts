@@ -20,6 +20,8 @@ export interface CommandIptablesIoOptions {
 /** Seconds that restore waits for the xtables lock; Felix's figure. */
 const LOCK_WAIT_SECONDS = 10;
 const NOT_STARTED = 127;
+/** iptables-nft 1.8.9 deletes chains by a commit of their own, after all else. */
+const DELETES_CHAIN = /^(?:-X|--delete-chain) /m;
 const STDERR_HEAD_LENGTH = 2_000;
 /** iptables 1.8.9 says this on each call with `--wait-interval`; it is no error. */
 const NOISE = /^Ignoring deprecated --wait-interval option\.\n/gm;
@@ -91,7 +93,8 @@ export class CommandIptablesIo implements IptablesIo {
 
   restore(family: Family, script: string): Promise<void> {
     const { ledger } = this.#options;
-    return ledger === undefined ? this.#restore(family, script) : ledger.own(() => this.#restore(family, script));
+    const work = (): Promise<void> => this.#restore(family, script);
+    return ledger === undefined ? work() : ledger.own(work, script.length, DELETES_CHAIN.test(script) ? 2 : 1);
   }
 
   epoch(): number | null {

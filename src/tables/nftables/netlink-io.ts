@@ -37,7 +37,7 @@ export class NetlinkNftIo implements NftIo {
 
   /** See NftIo. */
   transaction(script: string): Promise<void> {
-    return this.#serial(() => this.#ledger.own(() => this.#carryOut(script)));
+    return this.#serial(() => this.#ledger.own(() => this.#carryOut(script), script.length));
   }
 
   /** See NftIo. */

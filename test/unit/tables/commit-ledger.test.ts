@@ -44,11 +44,27 @@ describe('CommitLedger', () => {
     const before = ledger.epoch();
     let finish: () => void = () => undefined;
     const work = ledger.own(() => new Promise<void>((resolve) => (finish = resolve)));
+    await Promise.resolve();
     kernel.generation += 2;
     expect(ledger.epoch()).toBe(before);
     finish();
     await work;
     expect(ledger.epoch()).not.toBe(before);
+  });
+
+  test('own lets short scripts follow each other and long ones overlap', async () => {
+    const { ledger } = setUp();
+    const trace: string[] = [];
+    const work = (name: string) => async (): Promise<void> => {
+      trace.push(`${name} begins`);
+      await new Promise((resolve) => setImmediate(resolve));
+      trace.push(`${name} ends`);
+    };
+    await Promise.all([ledger.own(work('a'), 10), ledger.own(work('b'), 10)]);
+    expect(trace).toEqual(['a begins', 'a ends', 'b begins', 'b ends']);
+    trace.length = 0;
+    await Promise.all([ledger.own(work('a'), 1e6), ledger.own(work('b'), 1e6)]);
+    expect(trace).toEqual(['a begins', 'b begins', 'a ends', 'b ends']);
   });
 
   test('epoch moves after failed work, which may have committed, and after work that did not commit', async () => {
