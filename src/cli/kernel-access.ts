@@ -7,6 +7,7 @@ import type { OpenFrameSocket } from '../interfaces/frame-socket.js';
 import type { LinkEventSource } from '../interfaces/link-events.js';
 import { MonitorProcessSource } from '../interfaces/link-events.js';
 import { NetlinkEventSource } from '../interfaces/netlink-events.js';
+import { createFrameSocketOpener } from '../interfaces/packet-frames.js';
 import { commandIpSetIo } from '../ipsets/command-io.js';
 import type { IpSetIo } from '../ipsets/kernel-set.js';
 import { netlinkIpSetIo } from '../ipsets/netlink-io.js';
@@ -21,6 +22,7 @@ import { NfTablesReader } from '../kernel/netlink/nf-tables-read.js';
 import { startProcessStream } from '../kernel/process-stream.js';
 import { CommandRouteKernel } from '../routes/command-kernel.js';
 import { NetlinkRouteKernel } from '../routes/netlink-kernel.js';
+import { NetlinkWireguard } from '../routes/netlink-wireguard.js';
 import type { RouteKernel } from '../routes/route-kernel.js';
 import type { WireguardControl } from '../routes/wireguard.js';
 import { CommitLedger } from '../tables/commit-ledger.js';
@@ -64,6 +66,7 @@ export interface KernelAccessOptions {
 interface NativeParts {
   readonly library: NativeLibrary;
   readonly ipset: IpsetNetlink;
+  readonly wireguard: NetlinkWireguard;
   readonly routes: (tools: RouteKernel) => NetlinkRouteKernel;
 }
 
@@ -94,8 +97,8 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     ipSets: countIpSets(native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset), metrics),
     nft: countNft(nft?.io ?? commandNft, metrics),
     commits: nft?.ledger ?? null,
-    wireguard: null,
-    openFrameSocket: null,
+    wireguard: native?.wireguard ?? null,
+    openFrameSocket: native === null ? null : createFrameSocketOpener(native.library),
     openLinkEvents: () =>
       native === null
         ? new MonitorProcessSource({ startStream: startProcessStream, clock, logger: log })
@@ -103,6 +106,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     close: async () => {
       routes?.close();
       native?.ipset.close();
+      native?.wireguard.close();
       await nft?.close();
       await broker.close();
     },
@@ -113,7 +117,12 @@ function openNative(required: boolean, log: Logger): NativeParts | null {
   const { library, reason } = loadNativeLibrary();
   if (library === null) return giveUp(required, reason, log);
   try {
-    return { library, ipset: new IpsetNetlink(library), routes: (tools) => new NetlinkRouteKernel(library, tools) };
+    return {
+      library,
+      ipset: new IpsetNetlink(library),
+      wireguard: new NetlinkWireguard(library),
+      routes: (tools) => new NetlinkRouteKernel(library, tools),
+    };
   } catch (error) {
     return giveUp(required, errorMessage(error), log);
   }

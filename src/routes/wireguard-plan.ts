@@ -14,7 +14,8 @@ export function kernelPeer(peer: WireguardPeer, settings: WireguardSettings): Wi
     publicKey: peer.publicKey,
     endpoint: { address: peer.endpoint, port: settings.listenPort },
     allowedIps: peer.allowedIps,
-    keepaliveMs: settings.keepaliveMs,
+    // The kernel counts whole seconds: anything finer would differ at every look.
+    keepaliveMs: Math.floor(settings.keepaliveMs / 1000) * 1000,
   };
 }
 
