@@ -131,7 +131,7 @@ describe.each([
   test('loses it to kill -9: Felix sees the end of its pipe, the next start writes nothing', async () => {
     const felix = await start();
     const before = await quietKernel();
-    process.kill(await felix.driverPid, 'SIGKILL');
+    await felix.killDriver();
     expect(await felix.ended).toBe(FRONT_END);
     expect(await felix.driverExit).toBe(137);
     const next = await startFelix(program, environment);

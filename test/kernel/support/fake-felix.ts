@@ -88,10 +88,6 @@ export class FakeFelix {
     (this.#child.stdio[3] as Writable).on('error', () => undefined);
   }
 
-  get driverPid(): Promise<number> {
-    return this.#pid;
-  }
-
   get inSync(): boolean {
     return this.received.some((message) => message.payload.case === 'dataplaneInSync');
   }
@@ -117,10 +113,8 @@ export class FakeFelix {
   async terminate(): Promise<number> {
     const pid = await this.#pid;
     this.#end('terminated');
-    if (!this.#hasExited) process.kill(pid, 'SIGTERM');
-    const timer = setTimeout(() => {
-      if (!this.#hasExited) process.kill(pid, 'SIGKILL');
-    }, GRACE_MS);
+    this.#signal(pid, 'SIGTERM');
+    const timer = setTimeout(() => this.#signal(pid, 'SIGKILL'), GRACE_MS);
     const code = await this.driverExit;
     clearTimeout(timer);
     this.#letGo();
@@ -135,6 +129,21 @@ export class FakeFelix {
     const code = await this.driverExit;
     this.#letGo();
     return code;
+  }
+
+  /** Kills the driver, if it has not ended yet. */
+  async killDriver(): Promise<void> {
+    this.#signal(await this.#pid, 'SIGKILL');
+  }
+
+  #signal(pid: number, name: NodeJS.Signals): void {
+    if (this.#hasExited) return;
+    try {
+      process.kill(pid, name);
+    } catch (error) {
+      // It ended, and the report of that is on the way.
+      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+    }
   }
 
   #letGo(): void {

@@ -1,6 +1,7 @@
 // Traffic that runs while something else happens: what may pass has to pass all the time, what may not never.
 import type { Probe } from '../../../scripts/lib/probe.js';
 import type { PacketNode } from './packets-node.js';
+import { listenOn } from './packets-table.js';
 
 /** One pair that talks. */
 export interface Pair {
@@ -37,7 +38,7 @@ export class Traffic {
     const ports = new Set(pairs.map((pair) => `${pair.to} ${pair.port}`));
     for (const each of ports) {
       const [site = '', port] = each.split(' ');
-      for (const protocol of ['tcp', 'udp'] as const) await node.site(site).probe.listen(protocol, '::', Number(port));
+      for (const protocol of ['tcp', 'udp'] as const) await listenOn(node, site, Number(port), protocol);
     }
     for (const pair of pairs) {
       if (!pair.passes) continue;
