@@ -17,9 +17,9 @@ export interface DeletionTools {
  * Tries for one set before it is left alone until the next resync. The kernel lets go of the sets of deleted nft rules
  * only after an RCU grace period, so the first try right after a fast table write often comes too early.
  */
-const MAX_TRIES = 5;
+const MAX_TRIES = 10;
 
-/** Names to destroy. One that could not be destroyed in five tries is left alone until {@link resync}. */
+/** Names to destroy. One that could not be destroyed in ten tries is left alone until {@link resync}. */
 export class PendingDeletions {
   readonly #tools: DeletionTools;
   readonly #waiting = new Set<string>();

@@ -261,10 +261,10 @@ describe('deletions', () => {
     await host.apply();
     host.kernel.get('cali40s:a').references = 1;
     host.plane.removeSet('s:a');
-    // The kernel lets go of a set some time after the last rule: five tries, then only a resync looks again.
-    for (let tries = 1; tries <= 5; tries++) {
+    // The kernel lets go of a set some time after the last rule: ten tries, then only a resync looks again.
+    for (let tries = 1; tries <= 10; tries++) {
       const { deletions } = await host.apply();
-      const wait = tries === 5 ? {} : { rescheduleAfterMs: 100 };
+      const wait = tries === 10 ? {} : { rescheduleAfterMs: 100 };
       expect(deletions, `try ${tries}`).toEqual({ refused: [], operations: 0, ...wait });
     }
     const calls = host.runner.calls.length;
