@@ -12,7 +12,8 @@ import { hostFiles } from '../kernel/files.js';
 import type { DataplaneConfig } from '../model/config.js';
 import type { Reconciler } from '../model/reconciler.js';
 import type { ConfigUpdate } from '../protocol/gen/felix/felixbackend_pb.js';
-import { createParts, type DataplaneBuilderOptions, type Parts, watchHostMtu } from './dataplane-parts.js';
+import { createParts, type DataplaneBuilderOptions, type Parts } from './dataplane-parts.js';
+import { checkIpvs, restartChecks, type RestartWatch } from './restart-watch.js';
 
 /** Parses a ConfigUpdate and says in the log what it could not use. @throws ConfigError where Felix would die. */
 export function readConfig(update: ConfigUpdate, log: Logger): ParsedConfig {
@@ -29,6 +30,7 @@ function createLoop(
   config: DataplaneConfig,
   input: DataplaneInput,
   builder: DataplaneBuilderOptions,
+  watch: RestartWatch,
 ): DataplaneLoop {
   const { backends, networking, wireguard, proxyNeighbours, sysctls, bandwidth, managers, endpointManagers } = parts;
   const routes = [...networking.routes, ...wireguard.flatMap((own) => own.reconcilers)];
@@ -48,7 +50,7 @@ function createLoop(
       cleanups: backends.cleanups,
     },
     refreshes: [
-      watchHostMtu(parts, config, builder, input.fail),
+      ...restartChecks(watch),
       {
         name: 'IP sets',
         intervalMs: config.ipsetsRefreshIntervalMs,
@@ -114,7 +116,8 @@ export async function buildDataplane(
   const { config } = parsed;
   let wake = (): void => undefined;
   const parts = await createParts(config, input.encapsulation, builder, () => wake());
-  const loop = createLoop(parts, config, input, builder);
+  const watch = { config, environment: parts.environment, builder, fail: input.fail };
+  const loop = createLoop(parts, config, input, builder, watch);
   wake = () => loop.wake();
   const statusFiles = new EndpointStatusFiles({
     prefix: options.statusPathPrefix ?? config.endpointStatusPathPrefix,
@@ -133,6 +136,7 @@ export async function buildDataplane(
   });
   monitor.start(
     (event) => {
+      checkIpvs(watch, event);
       parts.networking.onInterfaceState(event);
       parts.bandwidth.onInterfaceState(event);
       for (const wireguard of parts.wireguard) wireguard.onInterfaceState(event);

@@ -1,9 +1,8 @@
 // Detects what the machine is and builds the parts of a dataplane for it: back ends, networking, managers.
 import type { Clock } from '../base/clock.js';
-import { ConfigError, DataplaneError, errorMessage } from '../base/errors.js';
+import { ConfigError, errorMessage } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import type { DriverMetrics } from '../driver/driver-metrics.js';
-import { type Refresh } from '../driver/loop.js';
 import { StatusCombiner } from '../driver/status-combiner.js';
 import { BandwidthReconciler } from '../interfaces/bandwidth.js';
 import { detectHostMtu, podMtu, writeMtuFile } from '../interfaces/host-mtu.js';
@@ -39,13 +38,11 @@ import {
 } from './backends.js';
 import type { KernelAccess } from './kernel-access.js';
 import { createNetworking, type FamilyNetworking, type Networking } from './networking.js';
+import { IPVS_INTERFACE } from './restart-watch.js';
 import { createWireguard, type FamilyWireguard } from './wireguard.js';
 import type { DriverOptions } from './options.js';
 
 const PROC_SYS = '/proc/sys';
-const IPVS_INTERFACE = 'kube-ipvs0';
-/** Felix looks as often (2.7). */
-const HOST_MTU_CHECK_MS = 30_000;
 
 /** What all dataplanes of a process share. */
 export interface DataplaneBuilderOptions {
@@ -131,33 +128,6 @@ async function saveMtu(
       error: errorMessage(error),
     });
   }
-}
-
-/** Felix restarts for another host MTU: devices, rules and pods depend on it. So do we, every 30 s at the most. */
-export function watchHostMtu(
-  parts: Parts,
-  config: DataplaneConfig,
-  builder: DataplaneBuilderOptions,
-  fail: (error: unknown) => void,
-): Refresh {
-  const { access, log } = builder;
-  const { hostMtu } = parts.environment;
-  return {
-    name: 'host MTU',
-    intervalMs: HOST_MTU_CHECK_MS,
-    queueResync: () => {
-      access.routes.listLinks().then(
-        (links) => {
-          const now = detectHostMtu(links, config.mtuIfacePattern);
-          if (now === hostMtu) return;
-          fail(
-            new DataplaneError('tool', `The host MTU changed from ${hostMtu} to ${now}: a restart is needed to use it`),
-          );
-        },
-        (error: unknown) => log.warn('The host MTU cannot be checked', { error: errorMessage(error) }),
-      );
-    },
-  };
 }
 
 /** The parts of a dataplane that the loop is built around. */

@@ -80,6 +80,16 @@ describe('driver mode', () => {
     expect(last).toContain(word);
   });
 
+  test('ends when kube-proxy turns to IPVS, which needs other rules, and leaves the kernel as it is', async () => {
+    const { namespace, driver } = await inSyncDriver();
+    const rules = async (): Promise<unknown> => (await dumpKernel(namespace, MODE))[MODE];
+    const before = await rules();
+    await namespace.run(['ip', 'link', 'add', 'kube-ipvs0', 'type', 'veth', 'peer', 'name', 'kipvs1']);
+    expect(await driver.exited).toEqual({ code: 1, signal: null });
+    expect(driver.logs.at(-1)?.msg).toMatch(/^Ending: kube-ipvs0 appeared/);
+    expect(await rules()).toEqual(before);
+  });
+
   test('writes nothing to the kernel before InSync', async () => {
     const namespace = await createNamespace('pipe');
     cleanups.push(() => namespace.remove());
