@@ -19,6 +19,8 @@ export default defineConfig({
           include: ['test/kernel/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 60_000,
+          // Shared machines stall for seconds. What fails twice in a row is a failure; vitest names what needed a second try.
+          retry: 1,
           pool: 'forks',
           maxWorkers: 2,
         },

@@ -8,7 +8,7 @@ import { withoutHistory } from './support/pairs.js';
 import { seededRandom } from './support/random.js';
 import { expectedDump, expectKernel, quiet, recordingFrames } from './support/replay.js';
 
-const KILLS = 10;
+const KILLS = Number(process.env['KILLS'] ?? 5);
 /** Time in which a driver that works is killed. */
 const MAX_LIFE_MS = 500;
 /** A start takes no longer, unless it hangs. */
