@@ -14,10 +14,9 @@ import type { Reconciler } from '../model/reconciler.js';
 import { createIptablesCleanups } from '../tables/iptables/cleanups.js';
 import { CommandIptablesIo } from '../tables/iptables/command-io.js';
 import { IptablesTable } from '../tables/iptables/iptables-table.js';
-import { deleteOwnTables } from '../tables/nftables/cleanup.js';
+import { createOwnTablesCleanup } from '../tables/nftables/cleanup.js';
 import { NftablesPlane } from '../tables/nftables/plane.js';
 import { probeNft } from '../tables/nftables/version.js';
-import { PacedCleanup } from '../tables/paced-cleanup.js';
 import type { RuleTable } from '../tables/rule-table.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { countIptables } from './counted-io.js';
@@ -96,21 +95,10 @@ function iptablesCleanups(
   });
 }
 
-/** The tables `ip calico` and `ip6 calico` of an earlier nftables mode. */
-function nftTablesCleanup(options: BackendOptions): Reconciler {
-  const { config, access, clock, log, onOperation } = options;
-  return new PacedCleanup({
-    name: 'cleanup of nftables',
-    refreshIntervalMs: config.refreshIntervalMs.iptables,
-    clock,
-    log,
-    sweep: () => deleteOwnTables(access.nft, onOperation),
-  });
-}
-
 /** Tables and sets by iptables and ipset. */
 export async function createIptablesBackends(options: BackendOptions, variant: 'legacy' | 'nft'): Promise<Backends> {
   const { config, features, access, clock, log, onOperation } = options;
+  const refreshIntervalMs = config.refreshIntervalMs.iptables;
   const command = new CommandIptablesIo({
     runner: access.runner,
     backend: variant,
@@ -127,7 +115,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
         table: name,
         backend: variant,
         insertMode: config.chainInsertMode,
-        refreshIntervalMs: config.refreshIntervalMs.iptables,
+        refreshIntervalMs,
         postWriteCheckIntervalMs: config.iptablesPostWriteCheckIntervalMs,
         features,
         io,
@@ -151,7 +139,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
   };
   const v4 = create(4);
   const v6 = config.ipv6Support ? create(6) : null;
-  const arp = await createArpPlane(options, config.refreshIntervalMs.iptables);
+  const arp = await createArpPlane(options, refreshIntervalMs);
   if (arp !== null) reconcilers.push(arp);
   return {
     v4,
@@ -159,7 +147,10 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
     arpTable: arp?.layer('filter') ?? null,
     reconcilers,
     ipSets: v6 === null ? [v4.ipSets] : [v4.ipSets, v6.ipSets],
-    cleanups: [...iptablesCleanups(options, variant, config.refreshIntervalMs.iptables), nftTablesCleanup(options)],
+    cleanups: [
+      ...iptablesCleanups(options, variant, refreshIntervalMs),
+      createOwnTablesCleanup({ io: access.nft, refreshIntervalMs, clock, log, onOperation }),
+    ],
     planes: new Map(),
   };
 }
