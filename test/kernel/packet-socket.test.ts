@@ -25,12 +25,17 @@ beforeEach(async () => {
     sysctl -qw net.ipv4.conf.ext0.arp_accept=1
     ip addr add 192.168.0.9/24 dev ext0; ip addr add fd00::9/64 dev ext0 nodad
     ip link set ext0 up`);
+  // A link's queue drops what is sent before the kernel has noticed its carrier, which takes longer than an `ip` command.
+  for (const [namespace, link] of [[node, 'eth0'], [client, 'ext0']] as const) {
+    await until(async () => expect(await namespace.run(['ip', 'link', 'show', link])).toContain('state UP'));
+  }
 });
 
 afterEach(async () => {
   const running = child;
   child = null;
-  if (running !== null) {
+  // A program that has nothing left to watch has ended by itself.
+  if (running !== null && running.exitCode === null && running.signalCode === null) {
     const gone = new Promise((resolve) => running.once('exit', resolve));
     // tsx passes the signal on to the program.
     running.kill('SIGTERM');
