@@ -30,7 +30,7 @@ export const REJECT: Action = { kind: 'reject' };
 /** Throws ConfigError if the mark mask is too small. */
 export function createRenderContext(options: RenderOptions): RenderContext {
   const { family, backend, config, environment } = options;
-  const marks = allocateMarkBits(config, backend);
+  const marks = allocateMarkBits(config, backend, environment.ipvs);
   return {
     family,
     backend,

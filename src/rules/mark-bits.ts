@@ -26,12 +26,16 @@ export interface MarkBits {
 /** Bits that must be there for any policy to work. */
 const NEEDED_BITS = 5;
 
-/** The allocation of one back end. Throws ConfigError if the mask has too few bits; nothing can be enforced then. */
-export function allocateMarkBits(config: DataplaneConfig, backend: Backend): MarkBits {
+/**
+ * The allocation of one back end. Throws ConfigError if the mask has too few bits; nothing can be enforced then. That
+ * is so in IPVS mode without an endpoint bit too: what comes out of IPVS would pass by the policy of its endpoint.
+ */
+export function allocateMarkBits(config: DataplaneConfig, backend: Backend, ipvs = false): MarkBits {
   const mask = config.markMask[backend] >>> 0;
   const wireguard = config.wireguardEnabled || config.wireguardEnabledV6;
   const bits = bitsOf(mask);
-  const needed = NEEDED_BITS + (wireguard ? 1 : 0);
+  const taken = NEEDED_BITS + (wireguard ? 1 : 0);
+  const needed = taken + (ipvs ? 1 : 0);
   if (bits.length < needed) {
     const key = backend === 'iptables' ? 'IptablesMarkMask' : 'NftablesMarkMask';
     const raw = `0x${mask.toString(16)}`;
@@ -43,7 +47,7 @@ export function allocateMarkBits(config: DataplaneConfig, backend: Backend): Mar
     );
   }
   const at = (index: number): number => bits[index] ?? 0;
-  const rest = bits.slice(needed);
+  const rest = bits.slice(taken);
   return {
     accept: at(0),
     pass: at(1),

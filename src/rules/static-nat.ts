@@ -32,7 +32,8 @@ function metadataRules(ctx: RenderContext): Rule[] {
     onePort('dest-ports', 'tcp', 80),
     { kind: 'dest-net', net: METADATA_NET },
   ];
-  return [rule(match, { kind: 'dnat', address, port })];
+  // MetadataPort `none` is 0: the port stays as it is.
+  return [rule(match, port === 0 ? { kind: 'dnat', address } : { kind: 'dnat', address, port })];
 }
 
 function postroutingChain(ctx: RenderContext): Chain {
@@ -49,7 +50,7 @@ function masqueradeRules(ctx: RenderContext, tunnel: string): Rule[] {
     { kind: 'source-address-type', type: 'LOCAL' },
   ];
   const plain = rule(match, { kind: 'masquerade' });
-  if (!vxlanEnabled(ctx)) return [plain];
+  if (!vxlanEnabled(ctx) || ctx.config.vxlanPort === 0) return [plain];
   // A source port equal to the VXLAN port would make the replies look like VXLAN packets from nowhere.
   const udp: Match = { kind: 'protocol', protocol: PROTOCOL.udp };
   const ports = portsWithout(ctx.config.vxlanPort);

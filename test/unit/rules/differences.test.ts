@@ -276,4 +276,17 @@ describe('what cannot be rendered', () => {
       /IptablesMarkMask 0xf0000 has 4 bits/,
     );
   });
+
+  it('in IPVS mode, a mark mask without a bit for endpoints is too small, for policy would be passed by', () => {
+    const make = (mask: number, ipvs: boolean) => () =>
+      createRuleRenderer({
+        family: 4,
+        backend: 'nftables',
+        config: testConfig({ markMask: { iptables: mask, nftables: mask } }),
+        environment: testEnvironment({ backend: 'nftables', ipvs }),
+      });
+    expect(make(0x1f0000, false)).not.toThrow();
+    expect(make(0x1f0000, true)).toThrow(/NftablesMarkMask 0x1f0000 has 5 bits, but 6 are needed/);
+    expect(make(0x3f0000, true)).not.toThrow();
+  });
 });

@@ -232,3 +232,24 @@ describe('EndpointMarks', () => {
     expect(setMark?.rules.map(({ action }) => action?.kind)).toEqual(['drop']);
   });
 });
+
+describe('ports that are set to none', () => {
+  const natTexts = (overrides: Partial<DataplaneConfig>): string[] =>
+    show(renderer(overrides, { vxlanEnabled: true }).staticTable('nat').chains);
+
+  it('VXLANPort leaves all source ports to masquerading', () => {
+    const tunnel = { ipv4VXLANTunnelAddr: '10.0.0.1' };
+    const masquerades = (vxlanPort: number): string[] =>
+      natTexts({ ...tunnel, vxlanPort }).filter((text) => text.includes('MASQUERADE'));
+    expect(masquerades(4789)).toHaveLength(2);
+    expect(masquerades(0)).toHaveLength(1);
+    expect(masquerades(0)[0]).not.toContain('--to-ports');
+  });
+
+  it('MetadataPort keeps the port of the request', () => {
+    const openstack = { openstack: true, metadataAddr: '10.9.9.9' };
+    expect(natTexts({ ...openstack, metadataPort: 0 }).at(2)).toContain('--to-destination 10.9.9.9');
+    expect(natTexts({ ...openstack, metadataPort: 0 }).join('\n')).not.toContain('10.9.9.9:');
+    expect(natTexts({ ...openstack, metadataPort: 8775 }).join('\n')).toContain('--to-destination 10.9.9.9:8775');
+  });
+});
