@@ -46,20 +46,20 @@ function watchHostMtu({ config, environment, builder, fail }: RestartWatch): Ref
   };
 }
 
-/** With NFTablesMode Auto the back end follows kube-proxy's. */
+/** With NFTablesMode Auto the back end follows kube-proxy's. A failed look changes nothing, as in Felix. */
 function watchNftablesMode({ config, environment, builder, fail }: RestartWatch): Refresh {
   const { access, log } = builder;
+  const check = async (): Promise<void> => {
+    const { backend, reasons, isCertain } = await detectNftablesMode(access.nft, config.nftablesMode);
+    if (backend === environment.backend) return;
+    if (isCertain) fail(needsRestart(`kube-proxy's mode now asks for ${backend} (${reasons.join('; ')})`));
+    else log.warn("kube-proxy's mode cannot be checked", { reasons });
+  };
   return {
     name: 'nftables mode',
     intervalMs: config.nftablesMode === 'Auto' ? NFTABLES_MODE_CHECK_MS : 0,
     queueResync: () => {
-      detectNftablesMode(access.nft, config.nftablesMode).then(
-        ({ backend, reasons }) => {
-          if (backend !== environment.backend)
-            fail(needsRestart(`kube-proxy's mode now asks for ${backend} (${reasons.join('; ')})`));
-        },
-        (error: unknown) => log.warn("kube-proxy's mode cannot be checked", { error: errorMessage(error) }),
-      );
+      check().catch(fail);
     },
   };
 }
