@@ -10,8 +10,9 @@ const OVERHEAD = { ipip: 20, vxlan: 50, vxlanV6: 70, wireguard: 60, wireguardV6:
 /** Azure's own encapsulation, on top of wireguard's when host traffic is encrypted. */
 const AKS_OVERHEAD = 100;
 
-/** Smallest MTU among the operationally up links whose name matches MTUIfacePattern. */
+/** Smallest MTU among the operationally up links whose name matches MTUIfacePattern; empty (`none`) matches no link. */
 export function detectHostMtu(links: readonly ListedLink[], pattern: string): number {
+  if (pattern === '') return DEFAULT_HOST_MTU;
   const matches = new RegExp(pattern);
   const mtus = links.filter((link) => link.isRunning && matches.test(link.name)).map((link) => link.mtu);
   return mtus.length === 0 ? DEFAULT_HOST_MTU : Math.min(...mtus);

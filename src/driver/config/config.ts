@@ -207,7 +207,8 @@ function reportConfig(values: ParameterValues, hostname: string) {
     endpointReportingEnabled: values.EndpointReportingEnabled,
     endpointStatusPathPrefix: values.EndpointStatusPathPrefix,
     dataplaneWatchdogTimeoutMs: Math.max(values.DataplaneWatchdogTimeout, MIN_WATCHDOG_MS),
-    felixHostname: values.FelixHostname === '' ? hostname : values.FelixHostname,
+    // Felix spells its machine's name in lower case, and so do all messages that speak of it (names.Hostname).
+    felixHostname: values.FelixHostname === '' ? hostname.trim().toLowerCase() : values.FelixHostname,
     logSeverityScreen: values.LogSeverityScreen,
     prometheusMetricsEnabled: values.PrometheusMetricsEnabled,
     healthEnabled: values.HealthEnabled,

@@ -173,6 +173,7 @@ export type ParameterValues = { readonly [Name in ParameterName]: ValueOf<Name> 
 export const UNSUPPORTED: ReadonlyMap<string, { readonly when: (value: string) => boolean; readonly advice: string }> =
   new Map([
     ['BPFEnabled', { when: isTrue, advice: 'the eBPF dataplane is not available; iptables or nftables is used' }],
+    ['XDPEnabled', { when: isTrue, advice: 'XDP acceleration is not available; untracked policy is not sped up' }],
     [
       'GenericXDPEnabled',
       { when: isTrue, advice: 'XDP acceleration is not available; untracked policy is not sped up' },

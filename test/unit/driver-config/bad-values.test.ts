@@ -121,6 +121,11 @@ describe('parseConfig, bad value', () => {
     expect(parsed.warnings[0]?.problem).toContain('only be set on the host');
   });
 
+  it('leaves the name of the machine, in lower case as in all messages', () => {
+    expect(parseConfig(environment({}), ' Node-1.Example ').config.felixHostname).toBe('node-1.example');
+    expect(parseConfig(environment({ FelixHostname: 'Node-2' }), 'x').config.felixHostname).toBe('Node-2');
+  });
+
   it('of one feature override, leaves the others', () => {
     const texts = { FeatureDetectOverride: 'SNATFullyRandom=false,RestoreSupportsLock=perhaps' };
     const parsed = parseConfig(environment(texts), 'node1');

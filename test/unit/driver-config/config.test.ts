@@ -145,6 +145,8 @@ describe('parseConfig', () => {
     const update = updateFrom({ 1: { BPFEnabled: 'true', AWSSrcDstCheck: 'DoNothing' }, 5: { bpfenabled: 'false' } });
     expect(parseConfig(update, 'n').unsupported).toEqual([]);
     expect(parseConfig(environment({ BPFEnabled: 'true' }), 'n').unsupported[0]).toContain('BPFEnabled=true');
+    expect(parseConfig(environment({ XDPEnabled: 'Yes' }), 'n').unsupported[0]).toContain('XDPEnabled=Yes');
+    expect(parseConfig(environment({ XDPEnabled: 'false' }), 'n').unsupported).toEqual([]);
   });
 
   it.each(recordingNames())('ConfigUpdate of recording %s, parses without warning', (name) => {

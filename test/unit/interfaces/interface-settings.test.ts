@@ -290,6 +290,8 @@ describe('MTU', () => {
     ];
     expect(detectHostMtu(links, mtuIfacePattern)).toBe(1500);
     expect(detectHostMtu([], mtuIfacePattern)).toBe(1460);
+    // MTUIfacePattern `none`: no interface counts, rather than each.
+    expect(detectHostMtu(links, '')).toBe(1460);
   });
 
   it('of tunnels is the configured one, or the host MTU less the overhead', () => {
