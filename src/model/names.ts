@@ -88,14 +88,19 @@ export function policyIdText(policy: PolicyName): string {
   return policy.namespace === '' ? `${kind}/${policy.name}` : `${kind}/${policy.namespace}/${policy.name}`;
 }
 
+/** What iptables-restore takes for more than a part of a name: it has no way to quote a chain. */
+const ENDS_A_NAME = /[\s"'\\\p{Cc}]/u;
+
 /**
  * Felix's length-limited id: prefix and suffix as they are if they fit into `maxLength` bytes, else the prefix, `_`
- * and as much of the suffix's SHA-256 as fits. A suffix that could be taken for such a hash is hashed too.
+ * and as much of the suffix's SHA-256 as fits. A suffix that could be taken for such a hash is hashed too, and so is
+ * one that would end the name in the middle; Calico lets no such name through.
  */
 export function shortenedName(prefix: string, suffix: string, maxLength: number): string {
   const tail = suffix === '' ? '_' : suffix;
   const length = Buffer.byteLength(prefix) + Buffer.byteLength(tail);
-  if (length < maxLength || (length === maxLength && !tail.startsWith('_'))) return prefix + tail;
+  const fits = length < maxLength || (length === maxLength && !tail.startsWith('_'));
+  if (fits && !ENDS_A_NAME.test(tail)) return prefix + tail;
   return `${prefix}_${sha256Base64Url(tail).slice(0, maxLength - 1 - Buffer.byteLength(prefix))}`;
 }
 

@@ -43,7 +43,11 @@ function directionLetter(direction: Direction): string {
   return direction === 'ingress' ? 'I' : 'E';
 }
 
-function shorten(prefix: string): string {
+/** iptables gets the prefix without quotes. Calico lets no names with such characters through. */
+const UNSAFE = /[\s"'\\\p{Cc}]/gu;
+
+function shorten(text: string): string {
+  const prefix = text.replace(UNSAFE, '_');
   if (prefix.length < MAX_PREFIX_LENGTH) return prefix;
   const hash = shortenedName('', prefix, HASH_LENGTH);
   return `${prefix.slice(0, READABLE_LENGTH)}${hash}_${prefix.slice(-READABLE_LENGTH)}`;

@@ -266,6 +266,31 @@ describe('what cannot be rendered', () => {
     expect(ingress?.rules[0]?.action).toEqual({ kind: 'log', prefix: 'a_b_p' });
   });
 
+  it.each(['a b', 'a\n:INPUT ACCEPT', 'a"b', "a'b", 'a\\b', 'a\tb'])(
+    'the name %j of a policy, profile or tier ends neither a chain name nor a line',
+    (name) => {
+      const id = create(PolicyIDSchema, { kind: 'GlobalNetworkPolicy', name });
+      const tier = {
+        name,
+        defaultAction: 'Deny',
+        ingress: [{ direction: 'ingress' as const, selector: '', policies: [id] }],
+        egress: [],
+      };
+      const plain = renderer('iptables', { flowLogsEnabled: true, logPrefix: '%t %k %n %p' });
+      const policy = create(PolicySchema, {
+        tier: name,
+        inboundRules: ['allow', 'log'].map((action) => create(RuleSchema, { action })),
+      });
+      const workload = { interfaceName: 'cali1', adminUp: true, tiers: [tier], profileIds: [name] };
+      const chains = [...plain.policyChains(id, policy), ...plain.workloadChains(workload)];
+      expect(chains.map((chain) => chain.name).join()).toMatch(/^[\w,-]+$/);
+      for (const chain of chains) {
+        for (const text of iptablesTexts(chain)) expect(text).toMatch(/^[\w .:/|,=!-]*(?:"[^"\n]*"[\w .:/|,=-]*)?$/);
+      }
+      expect(chains[2]?.rules.map((rule) => rule.action)).toContainEqual({ kind: 'jump', chain: chains[0]?.name });
+    },
+  );
+
   it('a rule of the other family is skipped before it is judged', () => {
     const [ingress] = renderer('iptables').policyChains(POLICY_ID, inbound({ action: 'explode', ipVersion: 6 }));
     expect(ingress?.refused).toBeUndefined();
