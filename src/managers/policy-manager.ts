@@ -73,6 +73,8 @@ export class PolicyManager implements Manager {
   #regroup = new Set<UnitKey>();
   /** Id of a set that is not in the kernel as it should be → why. */
   #refusedSets: ReadonlyMap<string, string> = new Map();
+  /** Ids of the sets that have come and not gone. */
+  readonly #sets = new Set<string>();
 
   constructor(options: PolicyManagerOptions) {
     this.#options = options;
@@ -93,6 +95,13 @@ export class PolicyManager implements Manager {
         return;
       case 'activeProfileRemove':
         if (message.value.id !== undefined) this.#profiles.setBody(message.value.id.name, null);
+        return;
+      case 'ipsetUpdate':
+        if (!this.#sets.has(message.value.id)) this.#touchUsersOfSet(message.value.id);
+        this.#sets.add(message.value.id);
+        return;
+      case 'ipsetRemove':
+        if (this.#sets.delete(message.value.id)) this.#touchUsersOfSet(message.value.id);
         return;
       default:
     }
@@ -148,10 +157,7 @@ export class PolicyManager implements Manager {
       (id) => refused.has(id) !== this.#refusedSets.has(id),
     );
     this.#refusedSets = refused;
-    for (const id of changed) {
-      this.#policies.touchUsersOfSet(id);
-      this.#profiles.touchUsersOfSet(id);
-    }
+    for (const id of changed) this.#touchUsersOfSet(id);
   }
 
   /** Units that use a policy or profile whose rules use the set. */
@@ -164,6 +170,11 @@ export class PolicyManager implements Manager {
   *usersOfChain(chainName: string): Generator<UnitKey> {
     const key = this.#keyOfChain.get(chainName);
     if (key !== undefined) yield* this.#users(key);
+  }
+
+  #touchUsersOfSet(id: string): void {
+    this.#policies.touchUsersOfSet(id);
+    this.#profiles.touchUsersOfSet(id);
   }
 
   *#users(key: string): Generator<UnitKey> {
@@ -214,8 +225,10 @@ export class PolicyManager implements Manager {
   }
 
   #reasonToClose(body: Policy | Profile | null): string | null {
-    if (body === null || this.#refusedSets.size === 0) return null;
+    if (body === null) return null;
     for (const id of setsOfBody(body)) {
+      // Felix sends sets before what uses them; the kernel would refuse the rule until the next refresh.
+      if (!this.#sets.has(id)) return `its IP set ${id} has not come`;
       const reason = this.#refusedSets.get(id);
       if (reason !== undefined) return `its IP set ${id} is refused: ${reason}`;
     }

@@ -3,6 +3,7 @@ import { testEnvironment } from '../../fakes/config.js';
 import { ManagedNode } from '../../fakes/managed-node.js';
 import {
   ipSet,
+  ipSetRemove,
   policy,
   policyRemove,
   profile,
@@ -127,6 +128,28 @@ describe('PolicyManager, for what is referred to without being active', () => {
     node.send(policyRemove('gnp/late'), profileRemove('late')).apply();
     expect([lastAction(node, 'cali-pi-gnp/late'), lastAction(node, 'cali-pri-late')]).toEqual(['drop', 'drop']);
     expect(chains(node.send(workloadRemove('p')).apply())).toEqual([]);
+  });
+
+  it('closes what uses a set that has not come or is gone, instead of having the kernel refuse it', () => {
+    const rule = { action: 'allow', srcIpSetIds: ['s:late'] };
+    const node = new ManagedNode()
+      .send(
+        policy('gnp/a', { inboundRules: [rule] }),
+        policy('gnp/b', { inboundRules: [{ action: 'allow' }] }),
+        workload('p', 'cali1', { tiers: [tier(['gnp/a'])] }),
+        workload('q', 'cali2', { tiers: [tier(['gnp/b'])] }),
+      )
+      .apply();
+    const refused = (): string | undefined => node.v4.tables.filter.chains.get('cali-pi-gnp/a')?.refused;
+    expect(refused()).toContain('s:late has not come');
+    expect(lastAction(node, 'cali-pi-gnp/a')).toBe('drop');
+    expect(node.v4.tables.filter.chains.get('cali-pi-gnp/b')?.refused).toBeUndefined();
+    node.send(ipSet('s:late', ['10.0.0.1/32'])).apply();
+    expect(refused()).toBeUndefined();
+    node.send(ipSet('s:late', ['10.0.0.1/32'])).apply();
+    expect(refused()).toBeUndefined();
+    node.send(ipSetRemove('s:late')).apply();
+    expect(refused()).toContain('s:late');
   });
 
   it('never leaves a programmed chain that refers to an undefined one', () => {
