@@ -89,9 +89,12 @@ export function integer(defaultValue: number, min: number, max: number, flags: P
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
 function parseDuration(raw: string, unitMs: number): Parsed<number> {
-  if (!/^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(raw)) return { problem: 'not a number' };
+  const plain = raw.replaceAll(/(?<=\d)_(?=\d)/g, '');
+  if (!/^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(plain)) return { problem: 'not a number' };
+  const value = Number(plain) * unitMs;
+  if (!Number.isFinite(value)) return { problem: 'not a number that can be held' };
   // Negative durations switch a thing off just as 0 does.
-  return { value: Math.min(Math.max(Number(raw) * unitMs, 0), MAX_DELAY_MS) };
+  return { value: Math.min(Math.max(value, 0), MAX_DELAY_MS) };
 }
 
 /** Duration given in seconds, fractions allowed → milliseconds; `none` is 0. */
@@ -154,8 +157,9 @@ const MIN_MARK_BITS = 2;
 /** 32-bit mask as an unsigned number, decimal or hexadecimal. */
 export function markMask(defaultValue: number): Parameter<number> {
   const parse: Parser<number> = (raw) => {
-    const value = parseGoInteger(raw);
-    if (value === null || value < 0n || value > 0xffffffffn) return { problem: 'not a 32-bit mask' };
+    // Go's ParseUint takes no sign at all.
+    const value = /^[+-]/.test(raw) ? null : parseGoInteger(raw);
+    if (value === null || value > 0xffffffffn) return { problem: 'not a 32-bit mask' };
     const bits = value.toString(2).replaceAll('0', '').length;
     return bits < MIN_MARK_BITS ? { problem: `fewer than ${MIN_MARK_BITS} bits set` } : { value: Number(value) };
   };

@@ -24,6 +24,7 @@ const FALLS_BACK: readonly (readonly [ParameterName, string])[] = [
   ['LogActionRateLimitBurst', '10000'],
   ['RouteRefreshInterval', '90s'],
   ['RouteRefreshInterval', 'NaN'],
+  ['RouteRefreshInterval', '1e400'],
   ['IptablesLockProbeIntervalMillis', '0x32'],
   ['NFTablesMode', 'On'],
   ['IptablesBackend', 'ebtables'],
@@ -60,6 +61,7 @@ const FALLS_BACK: readonly (readonly [ParameterName, string])[] = [
 const ENDS: readonly (readonly [ParameterName, string])[] = [
   ['IptablesMarkMask', '0x10000'],
   ['IptablesMarkMask', '0x1ffff0000'],
+  ['IptablesMarkMask', '+0xffff0000'],
   ['NftablesMarkMask', 'all'],
   ['IptablesFilterAllowAction', 'DROP'],
   ['NftablesFilterDenyAction', 'ACCEPT'],

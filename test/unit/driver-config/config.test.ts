@@ -28,6 +28,7 @@ const GOOD: readonly (readonly [string, string, keyof DataplaneConfig, unknown])
   ['IptablesRefreshInterval', '1.5', 'refreshIntervalMs', { iptables: 1500, nftables: 180000 }],
   ['IptablesRefreshInterval', '-1', 'refreshIntervalMs', { iptables: 0, nftables: 180000 }],
   ['RouteRefreshInterval', '1e12', 'routeRefreshIntervalMs', 2147483647],
+  ['RouteRefreshInterval', '1_0.5', 'routeRefreshIntervalMs', 10_500],
   ['ReportingIntervalSecs', 'none', 'reportingIntervalMs', 0],
   ['IptablesPostWriteCheckIntervalSecs', '0', 'iptablesPostWriteCheckIntervalMs', 50],
   ['DataplaneWatchdogTimeout', '5', 'dataplaneWatchdogTimeoutMs', 20000],
