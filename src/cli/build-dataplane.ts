@@ -140,6 +140,7 @@ export async function buildDataplane(
       parts.networking.onInterfaceState(event);
       parts.bandwidth.onInterfaceState(event);
       for (const wireguard of parts.wireguard) wireguard.onInterfaceState(event);
+      for (const neighbours of parts.proxyNeighbours) neighbours.onInterfaceState(event);
       loop.onInterfaceState(event);
     },
     (event) => {

@@ -5,7 +5,7 @@ import { errorMessage } from '../base/errors.js';
 import { cidrContains, parseCidr } from '../base/ip.js';
 import type { Logger } from '../base/logger.js';
 import type { Family } from '../model/family.js';
-import type { InterfaceAddressEvent } from '../model/interface.js';
+import type { InterfaceAddressEvent, InterfaceStateEvent } from '../model/interface.js';
 import type { ApplyResult, Reconciler } from '../model/reconciler.js';
 import { ETHERTYPE, type FrameSocket, type OpenFrameSocket } from './frame-socket.js';
 import {
@@ -71,6 +71,8 @@ export class ProxyNeighbourReconciler implements ProxyNeighbours, Reconciler {
   #isDirty = false;
   #refreshTimer: Timer | null = null;
   #saidUnsupported = false;
+  /** Interfaces that cannot be served now, with what was said about them. */
+  readonly #faults = new Map<string, string>();
 
   constructor(options: ProxyNeighbourOptions) {
     this.#options = options;
@@ -85,6 +87,12 @@ export class ProxyNeighbourReconciler implements ProxyNeighbours, Reconciler {
 
   onInterfaceAddresses(event: InterfaceAddressEvent): void {
     if (!this.#isWorkload(event.name)) this.#isDirty = true;
+  }
+
+  /** A frame that is sent while the link has no carrier is lost: all is announced again once it has one. */
+  onInterfaceState(event: InterfaceStateEvent): void {
+    const responder = event.state === 'up' ? this.#responders.get(event.name) : undefined;
+    if (responder !== undefined) this.#announceAll(responder);
   }
 
   queueResync(): void {
@@ -109,18 +117,17 @@ export class ProxyNeighbourReconciler implements ProxyNeighbours, Reconciler {
       this.#isDirty = false;
       return { refused: [], operations: 0 };
     }
+    this.#isDirty = false;
     try {
-      this.#isDirty = false;
       const wanted = this.#match(await this.#options.kernel.listAddresses());
       for (const name of [...this.#responders.keys()]) if (!wanted.has(name)) this.#close(name);
-      for (const [name, want] of wanted) this.#ensure(name, want, openSocket);
+      for (const [name, want] of wanted) this.#tryEnsure(name, want, openSocket);
       this.#armRefresh();
-      return { refused: [], operations: 0 };
     } catch (error) {
       this.#isDirty = true;
       logger.warn('Cannot answer for neighbours, will try again', { error: errorMessage(error) });
-      return { refused: [], operations: 0, rescheduleAfterMs: RETRY_DELAY_MS };
     }
+    return { refused: [], operations: 0, ...(this.#isDirty ? { rescheduleAfterMs: RETRY_DELAY_MS } : {}) };
   }
 
   #isWorkload(name: string): boolean {
@@ -144,6 +151,20 @@ export class ProxyNeighbourReconciler implements ProxyNeighbours, Reconciler {
     }
     for (const [name, { addresses }] of wanted) if (addresses.size === 0) wanted.delete(name);
     return wanted;
+  }
+
+  /** One interface that is down must not keep the others from being served. */
+  #tryEnsure(name: string, wanted: Wanted, openSocket: OpenFrameSocket): void {
+    try {
+      this.#ensure(name, wanted, openSocket);
+      this.#faults.delete(name);
+    } catch (error) {
+      this.#isDirty = true;
+      const reason = errorMessage(error);
+      if (this.#faults.get(name) === reason) return;
+      this.#faults.set(name, reason);
+      this.#options.logger.warn('Cannot answer for neighbours, will try again', { interface: name, error: reason });
+    }
   }
 
   #ensure(name: string, wanted: Wanted, openSocket: OpenFrameSocket): void {
@@ -187,6 +208,10 @@ export class ProxyNeighbourReconciler implements ProxyNeighbours, Reconciler {
     );
   }
 
+  #announceAll(responder: Responder): void {
+    for (const address of responder.addresses) this.#announce(responder, address);
+  }
+
   #onError(name: string, responder: Responder, reason: string): void {
     if (this.#responders.get(name) !== responder) return;
     this.#options.logger.warn('Responder of an interface is lost, opening another', { interface: name, reason });
@@ -205,9 +230,7 @@ export class ProxyNeighbourReconciler implements ProxyNeighbours, Reconciler {
     if (refreshIntervalMs <= 0 || this.#refreshTimer !== null || this.#responders.size === 0) return;
     this.#refreshTimer = clock.setTimer(refreshIntervalMs, () => {
       this.#refreshTimer = null;
-      for (const responder of this.#responders.values()) {
-        for (const address of responder.addresses) this.#announce(responder, address);
-      }
+      for (const responder of this.#responders.values()) this.#announceAll(responder);
       this.#armRefresh();
     });
   }

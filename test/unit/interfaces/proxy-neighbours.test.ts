@@ -104,7 +104,7 @@ describe('solicitedNodeMac', () => {
   });
 });
 
-function setUp(family: 4 | 6 = 4, options: { canOpen?: boolean; noSockets?: boolean } = {}) {
+function setUp(family: 4 | 6 = 4, options: { canOpen?: boolean; noSockets?: boolean; down?: string } = {}) {
   const kernel = new FakeRouteKernel();
   const address = (interfaceName: string, text: string, length: number): void => {
     kernel.addresses.push({ interfaceName, family: text.includes(':') ? 6 : 4, address: text, length, scope: 0 });
@@ -119,6 +119,7 @@ function setUp(family: 4 | 6 = 4, options: { canOpen?: boolean; noSockets?: bool
   let wakes = 0;
   const openSocket: OpenFrameSocket = (socketOptions) => {
     if (!canOpen) throw new Error('not permitted');
+    if (socketOptions.interfaceName === options.down) throw new Error('network is down');
     const socket = { options: socketOptions, sent: [] as Buffer[], groups: [] as string[], closed: false };
     sockets.push(socket);
     return {
@@ -184,6 +185,19 @@ describe('ProxyNeighbourReconciler', () => {
     expect(sockets[0]?.closed).toBe(true);
   });
 
+  it('announces all addresses of an interface again when it comes up, and of no other', async () => {
+    const { responders, sockets } = setUp();
+    responders.setAddresses(new Set(['10.0.0.5', '10.0.0.6']));
+    await responders.apply();
+    const announced = [gratuitousArp('10.0.0.5', MAC), gratuitousArp('10.0.0.6', MAC)];
+    expect(sockets[0]?.sent).toEqual(announced);
+    responders.onInterfaceState({ name: 'eth0', state: 'down', ifindex: 2 });
+    responders.onInterfaceState({ name: 'eth1', state: 'up', ifindex: 3 });
+    expect(sockets[0]?.sent).toEqual(announced);
+    responders.onInterfaceState({ name: 'eth0', state: 'up', ifindex: 2 });
+    expect(sockets[0]?.sent).toEqual([...announced, ...announced]);
+  });
+
   it('opens another socket after one was lost, and retries one that cannot be opened', async () => {
     const { responders, sockets, wakes, allow } = setUp(4, { canOpen: false });
     responders.setAddresses(new Set(['10.0.0.5']));
@@ -196,6 +210,14 @@ describe('ProxyNeighbourReconciler', () => {
     expect(sockets.map(({ closed }) => closed)).toEqual([true, false]);
     responders.stop();
     expect(sockets[1]?.closed).toBe(true);
+  });
+
+  it('serves the other interfaces while one is down', async () => {
+    const { responders, sockets, kernel } = setUp(4, { down: 'eth0' });
+    kernel.addresses.push({ interfaceName: 'eth1', family: 4, address: '10.0.0.3', length: 24, scope: 0 });
+    responders.setAddresses(new Set(['10.0.0.5']));
+    expect((await responders.apply()).rescheduleAfterMs).toBe(1_000);
+    expect(sockets.map(({ options }) => options.interfaceName)).toEqual(['eth1']);
   });
 
   it('does nothing without raw sockets', async () => {
