@@ -52,12 +52,22 @@ export class CommitLedger {
    */
   epoch(): number {
     if (this.#underWay > 0) return this.#epoch;
-    const generation = this.#readGeneration();
+    const generation = this.#ask();
     const expected = this.#generation === null ? generation : this.#generation + this.#ownCommits;
-    if (generation !== expected || this.#isUncertain) this.#epoch += 1;
+    if (generation === null || generation !== expected || this.#isUncertain) this.#epoch += 1;
     this.#generation = generation;
     this.#ownCommits = 0;
-    this.#isUncertain = false;
+    // Nobody counts what is committed until the kernel answers again.
+    this.#isUncertain = generation === null;
     return this.#epoch;
+  }
+
+  /** Null when the kernel did not answer (no buffer, no memory): that is no failure, only a reason to read again. */
+  #ask(): number | null {
+    try {
+      return this.#readGeneration();
+    } catch {
+      return null;
+    }
   }
 }

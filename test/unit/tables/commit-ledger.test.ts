@@ -52,6 +52,25 @@ describe('CommitLedger', () => {
     expect(ledger.epoch()).not.toBe(before);
   });
 
+  test('epoch moves, and nothing fails, while the kernel does not tell its generation', async () => {
+    let isMute = false;
+    const kernel = { generation: 7 };
+    const ledger = new CommitLedger(() => {
+      if (isMute) throw new Error('ENOBUFS');
+      return kernel.generation;
+    });
+    const before = ledger.epoch();
+    isMute = true;
+    const mute = ledger.epoch();
+    expect(mute).not.toBe(before);
+    expect(await ledger.own(() => Promise.resolve('done'))).toBe('done');
+    kernel.generation += 1;
+    isMute = false;
+    const again = ledger.epoch();
+    expect(again).not.toBe(mute);
+    expect(ledger.epoch()).toBe(again);
+  });
+
   test('own lets short scripts follow each other and long ones overlap', async () => {
     const { ledger } = setUp();
     const trace: string[] = [];
