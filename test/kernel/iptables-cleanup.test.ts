@@ -58,6 +58,8 @@ class RecordingRunner implements CommandRunner {
   readonly commands: Command[] = [];
   readonly #runner: CommandRunner;
   missing = /^$/;
+  /** What runs under the general names. */
+  general: 'legacy' | 'nft' | null = null;
 
   constructor(namespace: Namespace) {
     this.#runner = runnerIn(namespace);
@@ -65,7 +67,10 @@ class RecordingRunner implements CommandRunner {
 
   async run(command: Command): ReturnType<CommandRunner['run']> {
     this.commands.push(command);
-    const argv = this.missing.test(command.argv[0] ?? '') ? ['no-such-program'] : command.argv;
+    const [name = '', ...args] = command.argv;
+    const program =
+      this.general === null ? name : name.replace(/^(ip6?tables)-(save|restore)$/, `$1-${this.general}-$2`);
+    const argv = this.missing.test(name) ? ['no-such-program'] : [program, ...args];
     return this.#runner.run({ ...command, argv });
   }
 
@@ -162,6 +167,30 @@ describe('createLegacyCleanup', () => {
       expect(await backendBinariesPresent(runner, 'nft', 6)).toBe(true);
     },
   );
+});
+
+describe('the variant in use, when tools of the other one go', () => {
+  it('keeps the rules of iptables-nft when the legacy tools are removed and the general names mean nft', async () => {
+    await namespace.shell(plant('iptables-legacy'));
+    const cleanup = createLegacyCleanup(options(4));
+    await cleanup.apply();
+    await namespace.shell(`${plant('iptables-nft')}\n${plant('iptables-legacy')}`);
+    const inUse = await savedRules(namespace, 'nft', 4, 'filter');
+    runner.missing = /^iptables-legacy-/;
+    runner.general = 'nft';
+    clock.skip(10_000);
+    await cleanup.apply();
+    expect(await savedRules(namespace, 'nft', 4, 'filter')).toEqual(inUse);
+  });
+
+  it('keeps the rules of iptables-legacy where there is no nft variant and the general names mean legacy', async () => {
+    await namespace.shell(`${plant('iptables-legacy')}\nnft add table ip filter\nnft add chain ip filter others`);
+    const inUse = await savedRules(namespace, 'legacy', 4, 'filter');
+    runner.missing = /^iptables-nft/;
+    runner.general = 'legacy';
+    await createNftCopiesCleanup({ ...options(4), backendInUse: 'legacy' }).apply();
+    expect(await savedRules(namespace, 'legacy', 4, 'filter')).toEqual(inUse);
+  });
 });
 
 describe('createNftCopiesCleanup', () => {

@@ -31,7 +31,8 @@ export interface IptablesCleanupOptions {
  */
 export function createLegacyCleanup(options: IptablesCleanupOptions): PacedCleanup {
   const { family, runner } = options;
-  const io = new CommandIptablesIo({ ...options, backend: 'legacy' });
+  // A legacy tool that is removed later must not give way to a general one, which may be the variant in use.
+  const io = new CommandIptablesIo({ ...options, backend: 'legacy', exactNames: true });
   let hasBinaries: boolean | undefined;
   const sweep = async (): Promise<SweepResult> => {
     const present = await legacyTableNames(options.files, family);

@@ -46,7 +46,8 @@ class NftCopies {
     this.#options = options;
     this.#runner = options.runner;
     this.#family = options.family;
-    this.#io = new CommandIptablesIo({ ...options, backend: 'nft' });
+    // In nftables mode the general tools are as good, because neither variant is in use.
+    this.#io = new CommandIptablesIo({ ...options, backend: 'nft', exactNames: options.backendInUse === 'legacy' });
   }
 
   async sweep(): Promise<SweepResult> {

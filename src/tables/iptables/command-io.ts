@@ -15,6 +15,8 @@ export interface CommandIptablesIoOptions {
   readonly lockProbeIntervalMs: number;
   /** For the nft variant: counts its commits. */
   readonly ledger?: CommitLedger;
+  /** Never by the general names (`iptables-save`): what runs under them may be the other variant. */
+  readonly exactNames?: boolean;
 }
 
 /** Seconds that restore waits for the xtables lock; Felix's figure. */
@@ -73,6 +75,11 @@ export class CommandIptablesIo implements IptablesIo {
   readonly #restoreFlags: readonly string[];
   /** Programs whose specific name was not found and that go by the general one. */
   readonly #general = new Set<string>();
+  /**
+   * Families whose tools were seen under their specific names. One that is missing later was removed, and the general
+   * name may mean the other variant: rules would be written where nobody looks for them.
+   */
+  readonly #specific = new Set<Family>();
 
   constructor(options: CommandIptablesIoOptions) {
     this.#options = options;
@@ -120,7 +127,9 @@ export class CommandIptablesIo implements IptablesIo {
       ...(stdin === undefined ? {} : { stdin }),
     });
     const result = await this.#options.runner.run(command(first));
-    if (result.exitCode !== NOT_STARTED || first === general) return { argv: [first, ...flags], result };
+    if (first === general) return { argv: [first, ...flags], result };
+    if (result.exitCode !== NOT_STARTED) this.#specific.add(family);
+    if (this.#specific.has(family) || this.#options.exactNames === true) return { argv: [first, ...flags], result };
     const second = await this.#options.runner.run(command(general));
     if (second.exitCode === NOT_STARTED) return { argv: [specific, ...flags], result };
     this.#general.add(specific);

@@ -113,6 +113,21 @@ describe('CommandIptablesIo', () => {
     );
   });
 
+  it('never gives way to the general name once the specific one was there: that may be the other variant', async () => {
+    let removed = false;
+    const tools = runner(({ argv }) => ({ exitCode: removed && argv[0]?.includes('-nft-') === true ? 127 : 0 }));
+    const seam = io(tools);
+    await seam.save(4, 'filter');
+    removed = true;
+    await expect(seam.restore(4, '*filter\nCOMMIT\n')).rejects.toThrow(/^iptables-nft-restore exited with 127/);
+    await expect(seam.save(4, 'filter')).rejects.toThrow(/^iptables-nft-save exited with 127/);
+    expect(tools.commands.map(({ argv }) => argv[0])).toEqual([
+      'iptables-nft-save',
+      'iptables-nft-restore',
+      'iptables-nft-save',
+    ]);
+  });
+
   it('takes an incompatible table for a failed read though the exit code is 0 (B20)', async () => {
     const stdout = "# Table `filter' is incompatible, use 'nft' tool.\n\n";
     await expect(io(runner(() => ({ stdout }))).save(4, 'filter')).rejects.toBeInstanceOf(ToolError);
