@@ -70,6 +70,9 @@ function createLoop(
       driverMetrics.messages(messages.map((message) => message.case ?? ''));
       return messages;
     },
+    closeUsersOfSets: (refusals) => {
+      for (const manager of endpointManagers) manager.setRefusals(refusals);
+    },
     setRefusals: (refusals) => {
       for (const manager of endpointManagers) manager.setRefusals(refusals);
       driverMetrics.refusals(refusals);

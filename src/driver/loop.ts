@@ -28,6 +28,8 @@ export interface LoopOptions {
   takeMessages(): readonly DataplaneMessage[];
   /** The objects that are closed instead of programmed changed; called within the apply, before the statuses go out. */
   setRefusals(refusals: readonly Refusal[]): void;
+  /** Sets are newly refused: the managers are to close what uses them before the tables of this apply are written. */
+  closeUsersOfSets(refusals: readonly Refusal[]): void;
   /** Called after every apply, before anything else happens: send what is due. */
   afterApply(outcome: ApplyOutcome): void;
   /** Called once, after the first apply that left nothing dirty. */
@@ -56,6 +58,7 @@ export class DataplaneLoop {
   #refreshTimers: Timer[] = [];
   #retryMs = FIRST_RETRY_MS;
   #refusals = '';
+  #refused: readonly Refusal[] = [];
   #lastProgressMs: number;
 
   constructor(options: LoopOptions) {
@@ -133,12 +136,13 @@ export class DataplaneLoop {
   async #apply(): Promise<void> {
     const { phases, clock, log } = this.#options;
     this.#deliver();
-    const outcome = await applyOnce(phases, clock, log);
+    const outcome = await applyOnce(phases, clock, log, (refused) => this.#closeUsersOfSets(refused));
     const refusals = JSON.stringify(outcome.refused);
     if (refusals !== this.#refusals) {
       // What uses a refused set is closed, or opened again, by an apply of its own.
       if (outcome.refused.length > 0 || this.#refusals !== '') this.#needsSync = true;
       this.#refusals = refusals;
+      this.#refused = outcome.refused;
       this.#options.setRefusals(outcome.refused);
     }
     this.#options.afterApply(outcome);
@@ -151,6 +155,16 @@ export class DataplaneLoop {
       this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
     }
     if (outcome.rescheduleAfterMs !== null) this.#arm(outcome.rescheduleAfterMs);
+  }
+
+  /** True if a set is refused that was not after the last apply. Those that are right again wait for the end of this one. */
+  #closeUsersOfSets(refused: readonly Refusal[]): boolean {
+    const idOf = ({ family, kind, object }: Refusal): string => `${family} ${kind} ${object}`;
+    const known = new Set(this.#refused.map(idOf));
+    const fresh = refused.filter((refusal) => !known.has(idOf(refusal)));
+    if (fresh.length === 0) return false;
+    this.#options.closeUsersOfSets([...this.#refused, ...fresh]);
+    return true;
   }
 
   #deliver(): void {

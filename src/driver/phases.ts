@@ -22,6 +22,12 @@ export interface ApplyPhases {
   readonly cleanups: readonly Reconciler[];
 }
 
+/**
+ * Told between sets and tables which sets are refused, before any rule that uses one is written. Returns whether the
+ * managers have to close something for it.
+ */
+export type RefusedSetsListener = (refused: readonly Refusal[]) => boolean;
+
 /** What an apply left behind. */
 export interface ApplyOutcome {
   /** Something is still dirty; try again as soon as the throttle permits. */
@@ -60,7 +66,12 @@ class OutcomeBuilder {
  * Runs one apply. Rejects only where the dataplane must not go on: a table or set plane that cannot be written by the
  * documented limit. Failures of routes, links and single-interface settings are logged and leave the outcome dirty.
  */
-export async function applyOnce(phases: ApplyPhases, clock: Clock, log: Logger): Promise<ApplyOutcome> {
+export async function applyOnce(
+  phases: ApplyPhases,
+  clock: Clock,
+  log: Logger,
+  onRefusedSets: RefusedSetsListener = () => false,
+): Promise<ApplyOutcome> {
   const outcome = new OutcomeBuilder();
   const timed = async (phase: string, work: () => Promise<void>): Promise<void> => {
     const startMs = clock.nowMs();
@@ -83,9 +94,15 @@ export async function applyOnce(phases: ApplyPhases, clock: Clock, log: Logger):
   await timed('settings', async () => {
     for (const reconciler of phases.interfaceSettings) await soft(reconciler);
   });
+  const refusedSets: Refusal[] = [];
   const sets = timed('sets', async () => {
-    for (const result of await settleAll(phases.ipSets.map((plane) => plane.apply()))) outcome.add(result);
+    for (const result of await settleAll(phases.ipSets.map((plane) => plane.apply()))) {
+      outcome.add(result);
+      refusedSets.push(...result.refused);
+    }
   });
+  // It is waited for below; until then its failure must not count as one that nobody looks at.
+  sets.catch(() => undefined);
   await timed('links', async () => {
     for (const reconciler of phases.links) await soft(reconciler);
   });
@@ -94,6 +111,8 @@ export async function applyOnce(phases: ApplyPhases, clock: Clock, log: Logger):
   });
   try {
     await sets;
+    // A rule over a set that is not as wanted must not be in force for one moment: its policy is written closed.
+    if (onRefusedSets(refusedSets)) runManagers(phases.managers, outcome, log);
     await timed('tables', async () => {
       for (const result of await settleAll(phases.tables.map((table) => table.apply()))) outcome.add(result);
     });

@@ -207,6 +207,7 @@ export class CostNode {
       jitter: () => 0,
       takeMessages: () => [],
       setRefusals: () => undefined,
+      closeUsersOfSets: () => undefined,
       afterApply: () => undefined,
       onInSync: () => undefined,
       onFatal: (error) => {

@@ -68,6 +68,7 @@ class Rig {
       setRefusals: (refusals) => {
         this.refusals = refusals;
       },
+      closeUsersOfSets: (refusals) => this.trace.push(`close ${refusals.map(({ object }) => object).join()}`),
       afterApply: (outcome) => this.outcomes.push(outcome),
       onInSync: () => {
         this.inSync += 1;
@@ -244,6 +245,43 @@ describe('DataplaneLoop', () => {
     rig.loop.wake();
     await rig.clock.advance(1_000);
     expect(applies()).toBe(3);
+  });
+
+  test('closes what uses a refused set before the tables of the same apply are written, once', async () => {
+    const rig = new Rig();
+    const refusal = { family: 4, kind: 'set', object: 's:big', reason: 'no' } as const;
+    rig.results.set('sets', () => Promise.resolve({ ...CLEAN, refused: [refusal] }));
+    await rig.start();
+    expect(rig.trace.slice(2)).toEqual([
+      'sets',
+      'links',
+      'routes',
+      'close s:big',
+      'work',
+      'tables',
+      'deletions',
+      'cleanup',
+    ]);
+    await rig.clock.advance(1_000);
+    rig.loop.wake();
+    await rig.clock.advance(1_000);
+    expect(rig.trace.filter((entry) => entry === 'tables').length).toBeGreaterThan(1);
+    expect(rig.trace.filter((entry) => entry === 'close s:big')).toHaveLength(1);
+  });
+
+  test('tells of sets that cannot be written also when the links take longer to end', async () => {
+    const rig = new Rig();
+    const unhandled: unknown[] = [];
+    const listener = (reason: unknown): void => void unhandled.push(reason);
+    process.on('unhandledRejection', listener);
+    rig.results.set('sets', () => Promise.reject(new Error('ipset is gone')));
+    rig.results.set('links', () => new Promise((resolve) => setImmediate(() => setImmediate(() => resolve(CLEAN)))));
+    await rig.start();
+    for (let turn = 0; turn < 20 && rig.fatal === null; turn++) await new Promise((resolve) => setImmediate(resolve));
+    process.off('unhandledRejection', listener);
+    expect(unhandled).toEqual([]);
+    expect(String(rig.fatal)).toContain('ipset is gone');
+    expect(rig.trace).not.toContain('tables');
   });
 
   test('stop waits for the running apply and starts no other', async () => {
