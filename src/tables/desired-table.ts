@@ -5,6 +5,7 @@ import type { Logger } from '../base/logger.js';
 import type { Chain, Rule, VerdictMap } from '../model/chain.js';
 import { referencedChains } from '../model/chain.js';
 import type { TableName } from '../model/family.js';
+import { closedChain, closedForm } from './closed-forms.js';
 
 /** The chains that the kernel has by itself in each table (dataplane.md 4.3, 5.2); our hook rules go there. */
 export const KERNEL_CHAINS: Readonly<Record<TableName, readonly string[]>> = {
@@ -25,11 +26,6 @@ export interface DirtyObjects {
 export interface RefusedChain {
   readonly name: string;
   readonly reason: string;
-}
-
-/** What stands in for a chain that cannot be programmed: it drops all, in `nat` (where nothing is decided) it does nothing. */
-export function closedChain(table: TableName, name: string, reason: string): Chain {
-  return { name, rules: table === 'nat' ? [] : [{ match: [], action: { kind: 'drop' } }], refused: reason };
 }
 
 const NO_RULES: readonly Rule[] = [];
@@ -150,7 +146,8 @@ export class DesiredTable {
   chain(name: string): Chain | undefined {
     if (!this.isReferenced(name)) return undefined;
     const reason = this.#kernelRefused.get(name);
-    if (reason !== undefined) return closedChain(this.table, name, reason);
+    const closed = reason === undefined ? undefined : closedForm(this.table, name, reason);
+    if (closed !== undefined) return closed;
     return this.#chains.get(name) ?? closedChain(this.table, name, 'referred to, but not defined');
   }
 
@@ -176,12 +173,13 @@ export class DesiredTable {
 
   /**
    * Puts the closed form in a programmed chain's place, because the kernel refused it; it becomes dirty. Lasts until
-   * the chain is set anew or deleted, or {@link retryRefused}.
+   * the chain is set anew or deleted, or {@link retryRefused}. False, and nothing done, if it has none.
    */
-  refuse(name: string, reason: string): void {
-    if (!this.isReferenced(name)) return;
+  refuse(name: string, reason: string): boolean {
+    if (!this.isReferenced(name) || closedForm(this.table, name, reason) === undefined) return false;
     this.#kernelRefused.set(name, reason);
     this.#touch(name);
+    return true;
   }
 
   /** Whether the kernel refused the chain's present definition. */

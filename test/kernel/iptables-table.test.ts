@@ -244,17 +244,17 @@ describe.each(VARIANTS)('IptablesTable over iptables-$backend, IPv$family', ({ b
   it('closes the chain with a rule that only the kernel refuses (REJECT in raw)', async () => {
     const table = newTable({ table: 'raw' });
     table.setInsertedRules('PREROUTING', [jump('cali-PREROUTING')]);
-    table.setChain({ name: 'cali-PREROUTING', rules: [jump('cali-a'), jump('cali-b')] });
+    table.setChain({ name: 'cali-PREROUTING', rules: [jump('cali-a'), jump('cali-fh-b')] });
     table.setChain({ name: 'cali-a', rules: [from(net1)] });
-    table.setChain({ name: 'cali-b', rules: [from(net1), act('reject')] });
+    table.setChain({ name: 'cali-fh-b', rules: [from(net1), act('reject')] });
     const result = await table.apply();
-    expect(result.refused.map(({ object }) => object)).toEqual(['cali-b']);
+    expect(result.refused.map(({ object }) => object)).toEqual(['cali-fh-b']);
     expect(await rules('raw')).toEqual({
       PREROUTING: ['# -j cali-PREROUTING'],
       OUTPUT: [],
-      'cali-PREROUTING': ['# -j cali-a', '# -j cali-b'],
+      'cali-PREROUTING': ['# -j cali-a', '# -j cali-fh-b'],
       'cali-a': [`# -s ${net1} -j ACCEPT`],
-      'cali-b': ['# -j DROP'],
+      'cali-fh-b': ['# -j DROP'],
     });
   });
 

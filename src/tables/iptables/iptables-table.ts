@@ -10,7 +10,7 @@ import type { Features } from '../../model/features.js';
 import type { OperationObserver } from '../../model/operation.js';
 import type { ApplyResult, Reconciler } from '../../model/reconciler.js';
 import { CheckSchedule } from '../check-schedule.js';
-import { closedChain, DesiredTable, type DirtyObjects } from '../desired-table.js';
+import { DesiredTable, type DirtyObjects } from '../desired-table.js';
 import { MAX_WRITE_ATTEMPTS, READ_RETRY_DELAYS_MS, writeRetryDelayMs } from '../retry.js';
 import type { RuleTable } from '../rule-table.js';
 import { renderChain, type RenderedChain } from './hash.js';
@@ -225,10 +225,9 @@ export class IptablesTable implements RuleTable, Reconciler {
     try {
       rendered = renderChain(chainName, rules, this.#text);
     } catch (error) {
-      // One chain that cannot be printed closes what needs it; a hook rule has nothing that could stand in for it.
-      if (!(error instanceof DataplaneError) || !this.#desired.isReferenced(chainName)) throw error;
-      this.#refuse(chainName, error.message);
-      return renderChain(chainName, closedChain(this.table, chainName, error.message).rules, this.#text);
+      // One chain that cannot be printed closes what needs it; hook rules and static chains have no stand-in.
+      if (!(error instanceof DataplaneError) || !this.#refuse(chainName, error.message)) throw error;
+      return renderChain(chainName, this.#desired.chain(chainName)?.rules ?? [], this.#text);
     }
     if (this.#desired.isReferenced(chainName)) this.#rendered.set(chainName, { rules, hashes: rendered.hashes });
     else this.#rendered.delete(chainName);
@@ -245,9 +244,11 @@ export class IptablesTable implements RuleTable, Reconciler {
     this.#desired.retryRefused();
   }
 
-  #refuse(name: string, reason: string): void {
-    this.#log.error('The kernel refuses a chain; it drops all packets until it changes', { chain: name, reason });
-    this.#desired.refuse(name, reason);
+  /** Closes a chain. False if it is one that must not be closed: then the table cannot be written. */
+  #refuse(name: string, reason: string): boolean {
+    if (!this.#desired.refuse(name, reason)) return false;
+    this.#log.error('The kernel refuses a chain; it is closed until it changes', { chain: name, reason });
+    return true;
   }
 
   /** Decides after a failed write. Resolves to true if the plan will be another one and attempts count from the start. */
@@ -286,9 +287,7 @@ export class IptablesTable implements RuleTable, Reconciler {
   async #giveUpOn(owner: LineOwner | null, plan: TablePlan, error: ToolError): Promise<boolean> {
     switch (owner?.kind) {
       case 'chain':
-        if (this.#desired.chain(owner.name)?.refused !== undefined) return false;
-        this.#refuse(owner.name, error.message);
-        return true;
+        return this.#desired.chain(owner.name)?.refused === undefined && this.#refuse(owner.name, error.message);
       case 'delete':
         this.#log.warn('A chain that is no longer needed cannot be deleted; it is left empty', {
           chain: owner.name,
@@ -322,8 +321,10 @@ export class IptablesTable implements RuleTable, Reconciler {
     if (!isRefusal(error) || !(await isAccepted([]))) return false;
     const refused = await findRefused(suspects, isAccepted);
     await this.#options.io.restore(this.family, probeCleanup(this.table));
-    for (const chain of refused) this.#refuse(chain.name, `the kernel refuses one of its rules: ${error.message}`);
-    return refused.length > 0;
+    const closed = refused.filter(({ name }) =>
+      this.#refuse(name, `the kernel refuses one of its rules: ${error.message}`),
+    );
+    return closed.length > 0;
   }
 }
 

@@ -5,7 +5,7 @@ import type { NftSets } from '../../ipsets/nft-sets.js';
 import type { Chain, Rule } from '../../model/chain.js';
 import type { TableName } from '../../model/family.js';
 import type { Features } from '../../model/features.js';
-import { closedChain } from '../desired-table.js';
+import { closedForm } from '../closed-forms.js';
 import type { BaseChain } from './base-chains.js';
 import { appendedChainName, type RenderedNftChain, renderChain } from './hash.js';
 import type { NftLayer } from './layer.js';
@@ -32,10 +32,6 @@ export interface ClosedChain {
   readonly reason: string;
 }
 
-/** Endpoint, policy, profile and group chains: closing one closes the endpoints that use it, and nothing else. */
-const CLOSED_BY_DROP = /^cali-(?:tw|fw|th|fh|thfw|fhfw|pi|po|pri|pro|gi|go|sm)-/u;
-/** Chains that only add something to what is decided elsewhere; none of them lets pass what policy drops when empty. */
-const CLOSED_BY_NOTHING = /^cali-(?:egress-dscp$|rpf-skip$|cidr-block$|arp-(?!dispatch))/u;
 /** What nft takes for the name of an object; it has no way to quote one. */
 const NAME = /^[A-Za-z][A-Za-z0-9/_.-]*$/u;
 /** Interface names that stay themselves between quotes; nft would take a trailing `*` for a wildcard. */
@@ -54,12 +50,6 @@ export function hashOfComment(comment: string): string {
   if (!comment.startsWith('cali:')) return '';
   const end = comment.indexOf(';');
   return comment.slice('cali:'.length, end < 0 ? undefined : end);
-}
-
-/** How a chain is closed, or undefined if it is one that everything depends on. */
-export function closedForm(layer: TableName, name: string): Chain | undefined {
-  if (layer === 'nat' || CLOSED_BY_NOTHING.test(name)) return { name, rules: [] };
-  return CLOSED_BY_DROP.test(name) ? closedChain(layer, name, 'closed') : undefined;
 }
 
 /** Whether nft can name the chain. */
@@ -150,7 +140,7 @@ export class RenderedChains {
       this.#remember(fullName, { layer, name: chain.name, key: wanted.key, uses: watches, watches });
       return wanted;
     }
-    const form = closedForm(layer.table, chain.name);
+    const form = closedForm(layer.table, chain.name, 'closed');
     if (form === undefined) throw wanted instanceof Error ? wanted : new BugError(`chain ${fullName}: ${reason}`);
     this.#closed.set(fullName, { name: chain.name, layer: layer.table, reason: reason ?? '' });
     const printed = this.#print(layer.table, form);
@@ -181,7 +171,7 @@ export class RenderedChains {
 
   /** The closed form of a chain that was printed, or undefined if it must not be closed. */
   printClosed(printed: PrintedChain): PrintedChain | undefined {
-    const form = printed.base === undefined ? closedForm(printed.layer, printed.name) : undefined;
+    const form = printed.base === undefined ? closedForm(printed.layer, printed.name, 'closed') : undefined;
     return form === undefined ? undefined : this.#print(printed.layer, form);
   }
 

@@ -164,17 +164,18 @@ describe('DesiredTable closed chains', () => {
 
   it('closes a chain the kernel refused until it is set anew or retried', () => {
     const table = filter();
-    table.setInsertedRules('INPUT', [jump('a')]);
-    table.setChain(chain('a'));
+    table.setInsertedRules('INPUT', [jump('cali-pi-a')]);
+    table.setChain(chain('cali-pi-a'));
     table.takeDirty();
-    table.refuse('a', 'no such extension');
-    expect(table.chain('a')).toMatchObject({ rules: [DROP], refused: 'no such extension' });
-    expect([...table.takeDirty().chains]).toEqual(['a']);
-    expect(table.retryRefused()).toEqual(['a']);
-    expect(table.chain('a')).toEqual(chain('a'));
-    table.refuse('a', 'again');
-    table.setChain(chain('a', 'b'));
-    expect(table.chain('a')).toEqual(chain('a', 'b'));
+    table.refuse('cali-pi-a', 'no such extension');
+    expect(table.chain('cali-pi-a')).toMatchObject({ rules: [DROP], refused: 'no such extension' });
+    expect([...table.takeDirty().chains]).toEqual(['cali-pi-a']);
+    expect(table.retryRefused()).toEqual(['cali-pi-a']);
+    expect(table.chain('cali-pi-a')).toEqual(chain('cali-pi-a'));
+    table.refuse('cali-pi-a', 'again');
+    table.setChain(chain('cali-pi-a', 'b'));
+    expect(table.chain('cali-pi-a')).toEqual(chain('cali-pi-a', 'b'));
+    expect(table.refuse('b', 'a chain that everything may depend on has no closed form')).toBe(false);
   });
 
   it('reports a chain that its renderer refused only while it is programmed', () => {

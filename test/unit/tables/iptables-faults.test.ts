@@ -271,8 +271,9 @@ describe.each(BACKENDS)('IptablesTable unit of failure (%s)', (backend) => {
     program(table);
     await apply();
     kernel.kernelRefuses = (_table, rule) => rule.includes('6.6.6.6');
+    table.setChain(chain('cali-INPUT', jump('cali-pi-a')));
     table.setChain(chain('cali-FORWARD', act('return')));
-    table.setChain(chain('cali-INPUT', refusedRule('6.6.6.6/32')));
+    table.setChain(chain('cali-pi-a', refusedRule('6.6.6.6/32')));
     const seen: string[][] = [];
     kernel.beforeRestore = () => {
       seen.push(rules()['cali-FORWARD'] ?? []);
@@ -280,7 +281,7 @@ describe.each(BACKENDS)('IptablesTable unit of failure (%s)', (backend) => {
     await apply();
     for (const lines of seen.slice(0, -1)) expect(lines).toEqual(PROGRAMMED['cali-FORWARD']);
     expect(rules()['cali-FORWARD']).toEqual(['# -j RETURN']);
-    expect(rules()['cali-INPUT']).toEqual(['# -j DROP']);
+    expect(rules()['cali-pi-a']).toEqual(['# -j DROP']);
   });
 
   it('empties a stale chain that cannot be deleted, and deletes it once it can (B22)', async () => {
@@ -293,6 +294,28 @@ describe.each(BACKENDS)('IptablesTable unit of failure (%s)', (backend) => {
     clock.skip(180_000);
     await apply();
     expect(rules()['cali-old']).toBeUndefined();
+  });
+
+  it.each(['cali-INPUT', 'cali-FORWARD'])(
+    'is fatal when the static chain %s is refused: closing it would close the node, and the old rules stay',
+    async (name) => {
+      const { table, apply, kernel, rules } = setUp({ backend });
+      program(table);
+      await apply();
+      kernel.kernelRefuses = (_table, rule) => rule.includes('6.6.6.6');
+      table.setChain(chain(name, refusedRule('6.6.6.6/32')));
+      await expect(apply()).rejects.toBeInstanceOf(ToolError);
+      expect(rules()).toMatchObject({ ...PROGRAMMED });
+    },
+  );
+
+  it('leaves chains out that only add something, instead of closing what they add it to', async () => {
+    const { table, apply, kernel, rules } = setUp({ backend, table: 'mangle' });
+    kernel.kernelRefuses = (_table, rule) => rule.includes('6.6.6.6');
+    table.setInsertedRules('POSTROUTING', [jump('cali-egress-dscp')]);
+    table.setChain(chain('cali-egress-dscp', refusedRule('6.6.6.6/32')));
+    expect((await apply()).refused.map(({ object }) => object)).toEqual(['cali-egress-dscp']);
+    expect(rules()['cali-egress-dscp']).toEqual([]);
   });
 
   it('is fatal when a hook rule is refused: nothing could stand in for it', async () => {
