@@ -100,35 +100,45 @@ export class NfTablesReader {
 
   /** Names of all tables of a family. */
   listTables(family: NfTablesFamily): string[] {
-    const names: string[] = [];
-    this.#dump(
-      GET.table,
-      family,
-      () => undefined,
-      (attributes) => names.push(attributeText(attributes.get(TABLE_NAME))),
-    );
-    return names;
+    return this.#attempt(() => {
+      const names: string[] = [];
+      this.#dump(
+        GET.table,
+        family,
+        () => undefined,
+        (attributes) => names.push(attributeText(attributes.get(TABLE_NAME))),
+      );
+      return names;
+    });
   }
 
   /** Names of the chains of a table. */
   listChains(family: NfTablesFamily, table: string): string[] {
-    const names: string[] = [];
-    this.#dump(
-      GET.chain,
-      family,
-      () => undefined,
-      (attributes) => {
-        if (attributeText(attributes.get(CHAIN.table)) === table) names.push(attributeText(attributes.get(CHAIN.name)));
-      },
-    );
-    return names;
+    return this.#attempt(() => {
+      const names: string[] = [];
+      this.#dump(
+        GET.chain,
+        family,
+        () => undefined,
+        (attributes) => {
+          if (attributeText(attributes.get(CHAIN.table)) === table)
+            names.push(attributeText(attributes.get(CHAIN.name)));
+        },
+      );
+      return names;
+    });
   }
 
   /** A whole table, or null if there is none of that name. */
   listTable(family: NfTablesFamily, table: string): ListedTable | null {
+    return this.#attempt(() => (this.listTables(family).includes(table) ? this.#read(family, table) : null));
+  }
+
+  /** Somebody else committed while we read: from the start. */
+  #attempt<T>(read: () => T): T {
     for (let attempt = 1; ; attempt++) {
       try {
-        return this.listTables(family).includes(table) ? this.#read(family, table) : null;
+        return read();
       } catch (error) {
         const isInterrupted =
           error instanceof NetlinkError && (error.errno === RETRY_ERRNOS.interrupted || error.errno === ENOENT);

@@ -116,6 +116,11 @@ describe('detectNftablesMode', () => {
     const decision = await detectNftablesMode(never, 'Auto');
     expect(decision.backend).toBe('iptables');
     expect(decision.reasons.join()).toContain('nft is not there');
+    expect(decision.isCertain).toBe(false);
+    const found = {
+      listChains: (family: string) => (family === 'ip6' ? Promise.resolve(['services']) : never.listChains()),
+    };
+    expect(await detectNftablesMode(found, 'Auto')).toMatchObject({ backend: 'nftables', isCertain: true });
   });
 
   it('finds kube-proxy in either family', async () => {
