@@ -40,7 +40,6 @@ export interface LiveMigrationMonitorOptions {
 interface Migration {
   readonly id: WorkloadEndpointID;
   interfaceName: string;
-  role: LiveMigrationRole;
   state: LiveMigrationState;
   timer: Timer | null;
   capture: { stop(): void } | null;
@@ -57,6 +56,8 @@ export class LiveMigrationMonitor implements Manager {
   readonly name = 'live-migration';
   readonly #options: LiveMigrationMonitorOptions;
   readonly #migrations = new Map<string, Migration>();
+  /** Roles of all endpoints that have one; they outlive a migration, or its last update would begin it anew. */
+  readonly #roles = new Map<string, LiveMigrationRole>();
   readonly #changed = new Map<string, { readonly id: WorkloadEndpointID; readonly state: LiveMigrationState }>();
   #listeners: readonly MigrationListener[] = [];
 
@@ -72,7 +73,9 @@ export class LiveMigrationMonitor implements Manager {
   onMessage(message: DataplaneMessage): void {
     if (message.case === 'workloadEndpointUpdate') this.#onUpdate(message.value);
     else if (message.case === 'workloadEndpointRemove' && message.value.id !== undefined) {
-      const migration = this.#migrations.get(workloadEndpointKey(message.value.id));
+      const key = workloadEndpointKey(message.value.id);
+      this.#roles.delete(key);
+      const migration = this.#migrations.get(key);
       if (migration !== undefined) this.#feed(migration, 'deleted');
     }
   }
@@ -107,21 +110,21 @@ export class LiveMigrationMonitor implements Manager {
     if (id === undefined || endpoint === undefined) return;
     const key = workloadEndpointKey(id);
     const role = endpoint.liveMigrationRole;
+    const isNews = role !== (this.#roles.get(key) ?? LiveMigrationRole.NO_ROLE);
+    if (role === LiveMigrationRole.NO_ROLE) this.#roles.delete(key);
+    else this.#roles.set(key, role);
     let migration = this.#migrations.get(key);
-    if (migration === undefined) {
-      if (role !== LiveMigrationRole.TARGET) return;
-      migration = { id, interfaceName: endpoint.name, role, state: 'base', timer: null, capture: null };
-      this.#migrations.set(key, migration);
-      this.#feed(migration, 'target');
-      return;
-    }
-    if (migration.interfaceName !== endpoint.name) {
+    if (migration !== undefined && migration.interfaceName !== endpoint.name) {
       migration.interfaceName = endpoint.name;
       this.#stopCapture(migration);
       if (migration.state === 'target') this.#startCapture(migration);
     }
-    if (migration.role === role) return;
-    migration.role = role;
+    if (!isNews) return;
+    if (migration === undefined) {
+      if (role !== LiveMigrationRole.TARGET) return;
+      migration = { id, interfaceName: endpoint.name, state: 'base', timer: null, capture: null };
+      this.#migrations.set(key, migration);
+    }
     this.#feed(migration, ROLE_INPUTS[role]);
   }
 

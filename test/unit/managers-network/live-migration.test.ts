@@ -121,6 +121,21 @@ describe('LiveMigrationMonitor', () => {
     expect(take()).toEqual(['v4 base', 'v6 base']);
   });
 
+  it('begins no new migration for an update that repeats the role of one that is over', async () => {
+    const { update, remove, take, clock } = setUp();
+    update(TARGET);
+    update(NO_ROLE);
+    update(TARGET);
+    expect(take()).toEqual(['v4 time-wait', 'v6 time-wait']);
+    await clock.advance(30_000);
+    expect(take()).toEqual(['v4 base', 'v6 base']);
+    update(TARGET);
+    expect(take()).toEqual([]);
+    remove();
+    update(TARGET);
+    expect(take()).toEqual(['v4 target', 'v6 target']);
+  });
+
   it('drops an announcement that comes after the target state was left', () => {
     const { update, take, captures, wakes } = setUp();
     update(TARGET);
