@@ -55,8 +55,12 @@ export interface BackendOptions {
   readonly metrics: Metrics;
 }
 
-/** The ARP table needs nft in every mode; without it ARP suppression is left out, and said so. */
+/** The ARP table needs nft in every mode; without it, or where it is overridden away, ARP suppression is left out, and said so. */
 async function createArpPlane(options: BackendOptions, refreshIntervalMs: number): Promise<NftablesPlane | null> {
+  if (options.config.featureDetectOverride.get('NFTablesSupported') === false) {
+    options.log.info('The table arp calico-arp is left out: FeatureDetectOverride says NFTablesSupported=false');
+    return null;
+  }
   const probe = await probeNft(options.access.runner);
   if (probe.problem !== null) {
     options.log.warn('The table arp calico-arp is left out: hosts may answer for pods', { reason: probe.problem });

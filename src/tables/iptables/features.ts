@@ -11,7 +11,7 @@ type Version = readonly [number, number, number];
 const OLDEST_IPTABLES: Version = [1, 4, 7];
 const OLDEST_KERNEL: Version = [3, 10, 0];
 
-/** Keys of FeatureDetectOverride that concern this program; Felix's other keys are known and do nothing here. */
+/** Keys of FeatureDetectOverride that are features here; others are known, and do nothing or are asked for elsewhere. */
 const OVERRIDE_KEYS: ReadonlyMap<string, keyof Features | null> = new Map([
   ['SNATFullyRandom', 'snatFullyRandom'],
   ['MASQFullyRandom', 'masqueradeFullyRandom'],
@@ -21,6 +21,7 @@ const OVERRIDE_KEYS: ReadonlyMap<string, keyof Features | null> = new Map([
   ['IPIPDeviceIsL3', null],
   ['KernelSideRouteFiltering', null],
   ['KernelHasUDPGSOFix', null],
+  // Whether the ARP table is made, which is for the composition root.
   ['NFTablesSupported', null],
 ]);
 
