@@ -2,7 +2,7 @@
 import { FLAG, type MessageWriter } from '../kernel/netlink/message.js';
 import { parseCidr } from '../base/ip.js';
 import { AF, addressBytes, afOf, macBytes, RTM, type RtnetlinkRequest } from '../kernel/netlink/rtnetlink.js';
-import type { KernelOperation, KernelRoute, KernelRule, NewLink } from './route-kernel.js';
+import type { KernelNextHop, KernelOperation, KernelRoute, KernelRule, NewLink } from './route-kernel.js';
 import type { RouteType } from '../model/route.js';
 
 /** A request, or why the operation cannot be one. */
@@ -123,7 +123,16 @@ function requireMac(text: string): Buffer {
 }
 
 const ROUTE_TYPES: Readonly<Record<RouteType, number>> = { unicast: 1, blackhole: 6, prohibit: 8, throw: 9 };
-const RTA = { dst: 1, outInterface: 4, gateway: 5, priority: 6, source: 7, metrics: 8, table: 15 } as const;
+const RTA = {
+  dst: 1,
+  outInterface: 4,
+  gateway: 5,
+  priority: 6,
+  source: 7,
+  metrics: 8,
+  multiPath: 9,
+  table: 15,
+} as const;
 const RTAX_MTU = 2;
 const RTNH_F_ONLINK = 4;
 const SCOPE_NOWHERE = 255;
@@ -143,7 +152,8 @@ function encodeRoute(
   if (type === undefined && !isDelete) throw new InvalidValue(`Routes of type ${route.type} are not written`);
   const gateway = route.gateway === null || isDelete ? null : requireAddress(route.gateway);
   const source = route.src === null || isDelete ? null : requireAddress(route.src);
-  const own = route.interfaceName === null || isDelete ? null : index(route.interfaceName);
+  const own = route.interfaceName === null ? null : index(route.interfaceName);
+  const hops = isDelete ? [] : route.nextHops.map((hop) => encodeNextHop(hop, index));
   return {
     type: isDelete ? RTM.deleteRoute : RTM.newRoute,
     flags: isDelete ? 0 : FLAG.create | FLAG.replace,
@@ -154,14 +164,12 @@ function encodeRoute(
         .u8(0)
         .u8(route.tos)
         .u8(table < 256 ? table : TABLE_IN_ATTRIBUTE);
-      // A deletion matches whatever stands for the key, not only what we believe stands there (6.1).
-      if (isDelete) writer.u8(0).u8(SCOPE_NOWHERE).u8(0).u32(0);
-      else
-        writer
-          .u8(route.protocol)
-          .u8(route.scope)
-          .u8(type ?? 0)
-          .u32(route.onlink ? RTNH_F_ONLINK : 0);
+      // Protocol, type and interface go along with a deletion too: what somebody else put in the place of ours is spared.
+      writer
+        .u8(route.protocol)
+        .u8(isDelete ? SCOPE_NOWHERE : route.scope)
+        .u8(type ?? 0)
+        .u32(route.onlink && !isDelete && hops.length === 0 ? RTNH_F_ONLINK : 0);
       writer.attribute(RTA.dst, dst).attributeU32(RTA.table, table);
       if (route.priority !== 0) writer.attributeU32(RTA.priority, route.priority);
       if (own !== null) writer.attributeU32(RTA.outInterface, own);
@@ -169,8 +177,25 @@ function encodeRoute(
       if (source !== null) writer.attribute(RTA.source, source);
       if (!isDelete && route.mtu !== 0)
         writer.nested(RTA.metrics, (metrics) => metrics.attributeU32(RTAX_MTU, route.mtu));
+      if (hops.length > 0) writer.attribute(RTA.multiPath, Buffer.concat(hops));
     },
   };
+}
+
+/** struct rtnexthop (length, flags, hops, ifindex) with the gateway as its only attribute. */
+function encodeNextHop(hop: KernelNextHop, index: (name: string) => number): Buffer {
+  if (hop.interfaceName === null) throw new InvalidValue('A hop of a multi-path route has no interface');
+  const gateway = hop.gateway === null ? null : requireAddress(hop.gateway);
+  const bytes = Buffer.alloc(gateway === null ? 8 : 12 + gateway.length);
+  bytes.writeUInt16LE(bytes.length, 0);
+  bytes.writeUInt8(hop.onlink ? RTNH_F_ONLINK : 0, 2);
+  bytes.writeInt32LE(index(hop.interfaceName), 4);
+  if (gateway !== null) {
+    bytes.writeUInt16LE(4 + gateway.length, 8);
+    bytes.writeUInt16LE(RTA.gateway, 10);
+    gateway.copy(bytes, 12);
+  }
+  return bytes;
 }
 
 const NDA = { dst: 1, linkAddress: 2 } as const;

@@ -35,5 +35,9 @@ describe('RouteKernel', () => {
     // The story itself did what it says, so that two equal nothings cannot pass.
     expect((byTools as { undo: string[] }).undo).toEqual(['done', 'done', 'done', 'done', 'done']);
     expect(JSON.stringify(byTools['after'])).toContain('10.65.9.0/24');
+    expect(byTools['spared']).toEqual(['missing', 'missing', 'missing']);
+    for (const dst of ['10.66.0.1/32', '10.66.0.2/32', 'fd00:66::1/128', '192.168.0.6']) {
+      expect(JSON.stringify(byTools['afterUndo'])).toContain(dst);
+    }
   });
 });

@@ -86,7 +86,34 @@ const STORY: readonly KernelOperation[] = [
     table: 7,
     route: route('10.99.0.0/16', { type: 'throw', interfaceName: null, scope: 0, priority: 0 }),
   },
+  {
+    op: 'replace-route',
+    family: 4,
+    table: 254,
+    route: route('10.66.1.0/24', {
+      scope: 0,
+      interfaceName: null,
+      nextHops: [
+        { gateway: '192.168.0.5', interfaceName: 'eth0', onlink: false },
+        { gateway: '192.168.0.6', interfaceName: 'eth0', onlink: false },
+      ],
+    }),
+  },
   { op: 'replace-route', family: 6, table: 254, route: route('fd00:65::2/128', { scope: 0 }) },
+  // Routes of others, in the place of ours or with another metric.
+  { op: 'replace-route', family: 4, table: 254, route: route('10.66.0.1/32', { protocol: 12, interfaceName: 'eth0' }) },
+  {
+    op: 'replace-route',
+    family: 4,
+    table: 254,
+    route: route('10.66.0.2/32', { protocol: 12, interfaceName: 'eth0', priority: 50 }),
+  },
+  {
+    op: 'replace-route',
+    family: 6,
+    table: 254,
+    route: route('fd00:66::1/128', { scope: 0, protocol: 12, interfaceName: 'eth0' }),
+  },
   {
     op: 'replace-route',
     family: 6,
@@ -166,6 +193,13 @@ const UNDO: readonly KernelOperation[] = [
   { op: 'delete-link', name: 'bwcali1' },
 ];
 
+/** What we take for ours, and somebody else has replaced. */
+const SPARED: readonly KernelOperation[] = [
+  { op: 'delete-route', family: 4, table: 254, route: route('10.66.0.1/32') },
+  { op: 'delete-route', family: 4, table: 254, route: route('10.66.0.2/32', { priority: 0 }) },
+  { op: 'delete-route', family: 6, table: 254, route: route('fd00:66::1/128', { scope: 0 }) },
+];
+
 function sortedRows(rows: readonly unknown[]): string[] {
   return rows.map((row) => JSON.stringify(row, Object.keys(row as object).sort())).sort();
 }
@@ -206,12 +240,14 @@ const story = reasons(await kernel.apply(STORY));
 const after = await everything();
 const again = reasons(await kernel.apply(STORY.filter((operation) => operation.op.startsWith('replace'))));
 const undo = reasons(await kernel.apply(UNDO));
+const spared = reasons(await kernel.apply(SPARED));
 console.log(
   JSON.stringify({
     story: STORY.map((operation, index) => `${operation.op} ${story[index]}`),
     after,
     again,
     undo,
+    spared,
     afterUndo: await everything(),
   }),
 );
