@@ -73,6 +73,8 @@ export class NftablesPlane implements Reconciler {
   #refreshedAtMs: number;
   #retryReadAtMs = Number.POSITIVE_INFINITY;
   #missingDeviceRetries = 0;
+  /** A table that is not required was given up on until then. */
+  #givenUpUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: NftablesPlaneOptions) {
     this.#options = options;
@@ -107,6 +109,9 @@ export class NftablesPlane implements Reconciler {
   /** See Reconciler. Rejects after the eleventh failure, unless the table is not required. */
   async apply(): Promise<ApplyResult> {
     const { clock, refreshIntervalMs } = this.#options;
+    // Eleven attempts at each apply would hold up the tables that are required.
+    const givenUpForMs = this.#givenUpUntilMs - clock.nowMs();
+    if (givenUpForMs > 0) return this.#result(0, [givenUpForMs]);
     if (refreshIntervalMs > 0 && clock.nowMs() - this.#refreshedAtMs >= refreshIntervalMs) {
       this.#refreshedAtMs = clock.nowMs();
       this.queueResync();
@@ -125,7 +130,9 @@ export class NftablesPlane implements Reconciler {
       this.#needsRead = true;
       if (this.#options.required) throw error;
       this.#log.error('The table is not programmed; it is tried again later', { reason: errorMessage(error) });
-      return this.#result(0, [refreshIntervalMs > 0 ? refreshIntervalMs : DEFAULT_RETRY_MS]);
+      const retryMs = refreshIntervalMs > 0 ? refreshIntervalMs : DEFAULT_RETRY_MS;
+      this.#givenUpUntilMs = clock.nowMs() + retryMs;
+      return this.#result(0, [retryMs]);
     }
   }
 

@@ -288,12 +288,20 @@ describe('NftablesPlane at its limit', () => {
     const setup = setUp({ family: 'arp', required: false });
     setup.plane.layer('filter').setInsertedRules('OUTPUT', [jump('cali-arp-dispatch')]);
     setup.plane.layer('filter').setChain(chain('cali-arp-dispatch'));
+    let listings = 0;
     setup.kernel.beforeListing = () => {
+      listings++;
       throw nftKilled();
     };
     const result = await setup.apply();
     expect(result).toEqual({ operations: 0, refused: [], rescheduleAfterMs: 180_000 });
+    // Applies for other reasons in between must not wait for eleven attempts again.
+    const before = listings;
+    setup.clock.skip(1_000);
+    expect(await setup.apply()).toEqual({ operations: 0, refused: [], rescheduleAfterMs: 179_000 });
+    expect(listings).toBe(before);
     setup.kernel.beforeListing = () => undefined;
+    setup.clock.skip(179_000);
     await setup.apply();
     expect(setup.rules('filter-cali-arp-dispatch')).toEqual([]);
   });
