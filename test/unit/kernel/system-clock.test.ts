@@ -1,0 +1,10 @@
+import { expect, it } from 'vitest';
+import { systemClock } from '../../../src/kernel/system-clock.js';
+
+it('does not fire a timer of months at once', async () => {
+  let fired = false;
+  const timer = systemClock.setTimer(90 * 24 * 3_600_000, () => (fired = true));
+  await new Promise((resolve) => systemClock.setTimer(20, () => resolve(undefined)));
+  timer.cancel();
+  expect(fired).toBe(false);
+});
