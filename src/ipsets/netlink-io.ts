@@ -66,13 +66,17 @@ function attempt<T>(what: string, work: () => T): Promise<T> {
   }
 }
 
+/** Failures of the socket, not answers of the kernel: no set is to blame for them. */
+const SOCKET_FAILURES: ReadonlySet<string> = new Set(['ENOBUFS', 'EINTR', 'EIO']);
+
 function toolError(what: string, error: unknown, inputLine?: number): ToolError {
+  const isSocket = error instanceof NetlinkError && SOCKET_FAILURES.has(error.code);
   const text = errorMessage(error);
   return new ToolError(
     `ipset by netlink: ${what}: ${text}`,
     {
       argv: ['netlink', 'ipset', what],
-      exitCode: 1,
+      exitCode: isSocket ? null : 1,
       signal: null,
       stderrHead: text,
       ...(inputLine === undefined ? {} : { inputLine }),

@@ -12,7 +12,7 @@ import {
   parseAttributes,
   type ReceivedMessage,
 } from './message.js';
-import { type Acknowledgement, NETLINK, netlinkError, NetlinkSocket } from './socket.js';
+import { type Acknowledgement, NETLINK, NetlinkSocket, throwFailure } from './socket.js';
 
 const SUBSYSTEM = 6 << 8;
 const COMMAND = { create: 2, destroy: 3, flush: 4, swap: 6, list: 7, add: 9, delete: 10, type: 13 } as const;
@@ -258,7 +258,7 @@ export class IpsetNetlink {
     const acks = this.#socket.exchange(writer.finish(), 1, (message) => {
       revision = parseAttributes(message.payload.subarray(4)).get(ATTRIBUTE.revision)?.readUInt8(0) ?? 0;
     });
-    throwFailure(`ipset type ${type}`, acks);
+    throwIpsetFailure(`ipset type ${type}`, acks);
     this.#revisions.set(key, revision);
     return revision;
   }
@@ -273,7 +273,7 @@ export class IpsetNetlink {
   }
 
   #check(what: string, writer: MessageWriter): void {
-    throwFailure(what, this.#socket.exchange(writer.finish(), 1));
+    throwIpsetFailure(what, this.#socket.exchange(writer.finish(), 1));
   }
 }
 
@@ -305,8 +305,9 @@ const IPSET_ERRORS: Readonly<Record<number, string>> = {
   4352: 'set is full (maxelem reached)',
 };
 
-function throwFailure(what: string, acks: readonly Acknowledgement[]): void {
-  const failed = acks.find((ack) => ack.errno !== 0);
-  if (failed === undefined) return;
-  throw netlinkError(what, failed.detail === '' ? { ...failed, detail: IPSET_ERRORS[failed.errno] ?? '' } : failed);
+function throwIpsetFailure(what: string, acks: readonly Acknowledgement[]): void {
+  throwFailure(
+    what,
+    acks.map((ack) => (ack.detail === '' ? { ...ack, detail: IPSET_ERRORS[ack.errno] ?? '' } : ack)),
+  );
 }

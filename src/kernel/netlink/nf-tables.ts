@@ -5,7 +5,7 @@ import { parseAddress, parseCidr } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
 import type { NativeLibrary } from './library.js';
 import { FLAG, MessageWriter, parseAttributes } from './message.js';
-import { type Acknowledgement, NETLINK, netlinkError, NetlinkSocket } from './socket.js';
+import { NETLINK, NetlinkSocket, throwFailure } from './socket.js';
 
 const SUBSYSTEM = 10 << 8;
 const MESSAGE = { newGeneration: 15, getGeneration: 16 } as const;
@@ -175,9 +175,4 @@ export class NfTablesNetlink {
   close(): void {
     this.#socket.close();
   }
-}
-
-function throwFailure(what: string, acks: readonly Acknowledgement[]): void {
-  const failed = acks.find((ack) => ack.errno !== 0);
-  if (failed !== undefined) throw netlinkError(what, failed);
 }

@@ -43,6 +43,16 @@ export function netlinkError(what: string, ack: Acknowledgement): NetlinkError {
   return new NetlinkError(`${what} failed with ${code}${detail}`, ack.errno, code);
 }
 
+/**
+ * Throws what the kernel refused; also when it did not answer at all, which must not pass for success.
+ * @throws NetlinkError
+ */
+export function throwFailure(what: string, acks: readonly Acknowledgement[]): void {
+  const failed = acks.find((ack) => ack.errno !== 0);
+  if (failed !== undefined) throw netlinkError(what, failed);
+  if (acks.length === 0) throw netlinkError(what, { sequence: 0, errno: EIO, detail: 'no acknowledgement' });
+}
+
 /** Raised when a dump changed while it was read, or the receive buffer overflowed: read again. */
 export const RETRY_ERRNOS = { interrupted: 4, overrun: 105 } as const;
 
