@@ -55,6 +55,9 @@ const RESPAWN_DELAY_MS = 1_000;
 /** The child gives no sign when it has subscribed: what happened before that is found by one more listing. */
 const SETTLE_MS = 500;
 
+/** Said at the start for each name in /run/netns that no namespace is behind any more; CNI plugins leave such names. */
+const HARMLESS_LINE = /Peer netns reference is invalid/;
+
 /** News from an `ip monitor` child, started again a second after it ends. */
 export class MonitorProcessSource implements LinkEventSource {
   readonly #startStream: StartProcessStream;
@@ -94,6 +97,7 @@ export class MonitorProcessSource implements LinkEventSource {
       },
       // The tool says here that its socket overflowed, and goes on.
       onErrorLine: (line) => {
+        if (HARMLESS_LINE.test(line)) return;
         this.#logger.warn('Interface monitor: news may have been lost, listing again', { line: line.slice(0, 200) });
         if (!this.#stopped) this.#onEvent({ kind: 'lost' });
       },

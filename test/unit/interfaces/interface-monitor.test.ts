@@ -242,6 +242,7 @@ describe('MonitorProcessSource', () => {
     await clock.advance(10_000);
     expect(events.splice(0)).toEqual([{ kind: 'lost' }, { kind: 'lost' }]);
     children[0]?.onLine('3: cali1: <UP,LOWER_UP> mtu 1500');
+    children[0]?.onErrorLine('Error: Peer netns reference is invalid.');
     children[0]?.onErrorLine('netlink receive error No buffer space available (105)');
     expect(events.splice(0)).toEqual([{ kind: 'link', ifindex: 3, name: 'cali1', isRunning: true }, { kind: 'lost' }]);
     children[0]?.onExit('ended with SIGKILL');
