@@ -29,6 +29,9 @@ export const CONTROL = { noop: 1, error: 2, done: 3, overrun: 4 } as const;
 const NESTED = 0x8000;
 const TYPE_MASK = 0x3fff;
 
+/** Plain texts up to this length are copied here, because a call of Buffer's costs more than they do. */
+const SHORT_TEXT = 48;
+
 if (endianness() !== 'LE') throw new BugError('The netlink codec is written for little-endian machines');
 
 /** Rounds up to the 4 bytes that netlink aligns to. */
@@ -44,7 +47,8 @@ export class MessageWriter {
   #count = 0;
 
   constructor(initialSize = 4096) {
-    this.#buffer = Buffer.alloc(initialSize);
+    // Every byte that is handed out was written, padding too.
+    this.#buffer = Buffer.allocUnsafe(initialSize);
   }
 
   /** Bytes written so far. */
@@ -74,28 +78,43 @@ export class MessageWriter {
 
   u8(value: number): this {
     this.#reserve(1);
-    this.#buffer.writeUInt8(value, this.#length);
+    this.#buffer[this.#length] = value;
     this.#length += 1;
     return this;
   }
 
   u16(value: number): this {
     this.#reserve(2);
-    this.#buffer.writeUInt16LE(value, this.#length);
+    this.#buffer[this.#length] = value;
+    this.#buffer[this.#length + 1] = value >>> 8;
     this.#length += 2;
     return this;
   }
 
   u16Be(value: number): this {
     this.#reserve(2);
-    this.#buffer.writeUInt16BE(value, this.#length);
+    this.#buffer[this.#length] = value >>> 8;
+    this.#buffer[this.#length + 1] = value;
     this.#length += 2;
     return this;
   }
 
   u32(value: number): this {
     this.#reserve(4);
-    this.#buffer.writeUInt32LE(value >>> 0, this.#length);
+    this.#buffer[this.#length] = value;
+    this.#buffer[this.#length + 1] = value >>> 8;
+    this.#buffer[this.#length + 2] = value >>> 16;
+    this.#buffer[this.#length + 3] = value >>> 24;
+    this.#length += 4;
+    return this;
+  }
+
+  u32Be(value: number): this {
+    this.#reserve(4);
+    this.#buffer[this.#length] = value >>> 24;
+    this.#buffer[this.#length + 1] = value >>> 16;
+    this.#buffer[this.#length + 2] = value >>> 8;
+    this.#buffer[this.#length + 3] = value;
     this.#length += 4;
     return this;
   }
@@ -111,11 +130,27 @@ export class MessageWriter {
     return this;
   }
 
+  /** The UTF-8 bytes of a text, without an end. */
+  text(value: string): this {
+    this.#reserve(value.length * 3);
+    const start = this.#length;
+    let at = 0;
+    if (value.length <= SHORT_TEXT) {
+      for (; at < value.length; at++) {
+        const code = value.charCodeAt(at);
+        if (code > 0x7f) break;
+        this.#buffer[start + at] = code;
+      }
+    }
+    this.#length = start + (at === value.length ? at : this.#buffer.write(value, start, 'utf8'));
+    return this;
+  }
+
   /** Zero bytes up to a multiple of 4. */
   pad(): this {
     const padding = align(this.#length) - this.#length;
     this.#reserve(padding);
-    this.#buffer.fill(0, this.#length, this.#length + padding);
+    for (let at = 0; at < padding; at++) this.#buffer[this.#length + at] = 0;
     this.#length += padding;
     return this;
   }
@@ -144,11 +179,7 @@ export class MessageWriter {
   }
 
   attributeU32Be(type: number, value: number): this {
-    this.u16(8).u16(type);
-    this.#reserve(4);
-    this.#buffer.writeUInt32BE(value >>> 0, this.#length);
-    this.#length += 4;
-    return this;
+    return this.u16(8).u16(type).u32Be(value);
   }
 
   attributeU64(type: number, value: bigint): this {
@@ -161,12 +192,10 @@ export class MessageWriter {
 
   /** A string with its terminating zero. */
   attributeString(type: number, value: string): this {
-    const bytes = Buffer.from(value, 'utf8');
-    return this.u16(ATTRIBUTE_HEADER_LENGTH + bytes.length + 1)
-      .u16(type)
-      .bytes(bytes)
-      .u8(0)
-      .pad();
+    const start = this.#length;
+    this.u16(0).u16(type).text(value).u8(0);
+    this.#buffer.writeUInt16LE(this.#length - start, start);
+    return this.pad();
   }
 
   /** An attribute whose value are the attributes that `content` writes. */
@@ -185,7 +214,7 @@ export class MessageWriter {
 
   #reserve(size: number): void {
     if (this.#length + size <= this.#buffer.length) return;
-    const next = Buffer.alloc(Math.max(this.#buffer.length * 2, this.#length + size));
+    const next = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + size));
     this.#buffer.copy(next, 0, 0, this.#length);
     this.#buffer = next;
   }

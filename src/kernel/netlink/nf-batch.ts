@@ -75,6 +75,8 @@ export class NfBatch {
   readonly table: string;
   readonly #writer = new MessageWriter(16 * 1024);
   readonly #texts = new Map<string, Buffer>();
+  /** Attributes that name the chain of the last rule: rules of one chain follow each other. */
+  #place: { readonly chain: string; readonly bytes: Buffer } = { chain: '', bytes: Buffer.alloc(0) };
   #sequence: number;
   #setId = 1;
   #lastStart = 0;
@@ -134,17 +136,27 @@ export class NfBatch {
       this.#texts.set(text, bytes);
     }
     const length = Buffer.byteLength(comment);
-    const userData = Buffer.alloc(length + 3);
-    userData.writeUInt8(COMMENT, 0);
-    userData.writeUInt8(length + 1, 1);
-    userData.write(comment, 2);
     this.#begin(MESSAGE.newRule, FLAG.create | FLAG.append)
-      .attributeString(RULE.table, this.table)
-      .attributeString(RULE.chain, chain)
+      .bytes(this.#placeOf(chain))
       .attribute(RULE.expressions | NESTED, bytes)
-      .attribute(RULE.userData, userData)
+      .u16(ATTRIBUTE_HEADER_LENGTH + length + 3)
+      .u16(RULE.userData)
+      .u8(COMMENT)
+      .u8(length + 1)
+      .text(comment)
+      .u8(0)
+      .pad()
       .end();
     return true;
+  }
+
+  #placeOf(chain: string): Buffer {
+    if (this.#place.chain !== chain) {
+      const writer = new MessageWriter(256);
+      writer.attributeString(RULE.table, this.table).attributeString(RULE.chain, chain);
+      this.#place = { chain, bytes: writer.finish() };
+    }
+    return this.#place.bytes;
   }
 
   addSet(name: string, form: SetForm): void {
@@ -217,6 +229,7 @@ export class NfBatch {
   }
 }
 
+const ATTRIBUTE_HEADER_LENGTH = 4;
 /** Offset of nlmsg_flags in a header. */
 const FLAGS_OFFSET = 6;
 const NESTED = 0x8000;

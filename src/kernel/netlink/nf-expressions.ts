@@ -42,6 +42,7 @@ export type Expression =
   | { readonly kind: 'notrack' };
 
 const LIST_ELEMENT = 1;
+const ZERO_COUNT = Buffer.alloc(8);
 const EXPRESSION = { name: 1, data: 2 } as const;
 const DATA = { value: 1, verdict: 2 } as const;
 const VERDICT = { code: 1, chain: 2 } as const;
@@ -50,6 +51,7 @@ const VERDICT = { code: 1, chain: 2 } as const;
 export function encodeExpressions(expressions: readonly Expression[]): Buffer {
   const writer = new MessageWriter(512);
   for (const expression of expressions) encode(writer, expression);
+  // A copy, because few take up what the writer set aside.
   return Buffer.from(writer.finish());
 }
 
@@ -117,7 +119,7 @@ function encode(writer: MessageWriter, expression: Expression): void {
       );
       return;
     case 'counter':
-      wrap(writer, 'counter', (data) => data.attribute(1, Buffer.alloc(8)).attribute(2, Buffer.alloc(8)));
+      wrap(writer, 'counter', (data) => data.attribute(1, ZERO_COUNT).attribute(2, ZERO_COUNT));
       return;
     case 'verdict':
       wrap(writer, 'immediate', (data) =>

@@ -62,9 +62,33 @@ function writeKey(writer: MessageWriter, key: Buffer): void {
   writer.nested(ELEMENT.key, (inner) => inner.attribute(DATA.value, key));
 }
 
+/** An IPv4 interval with an end, but for its two addresses. */
+const V4_INTERVAL = ((): { readonly bytes: Buffer; readonly startAt: number; readonly endAt: number } => {
+  const writer = new MessageWriter(64);
+  const zero = Buffer.alloc(4);
+  writer.nested(LIST_ELEMENT, (element) => writeKey(element, zero));
+  const startAt = writer.length - zero.length;
+  let endAt = 0;
+  writer.nested(LIST_ELEMENT, (element) => {
+    writeKey(element, zero);
+    endAt = writer.length - zero.length;
+    element.attributeU32Be(ELEMENT.flags, INTERVAL_END_FLAG);
+  });
+  return { bytes: Buffer.from(writer.finish()), startAt, endAt };
+})();
+
 function encodeInterval(writer: MessageWriter, text: string): void {
   const cidr = parseCidr(text);
   if (cidr === null) throw new NetlinkError(`"${text}" is not a prefix`, 22, 'EINVAL');
+  if (cidr.family === 4) {
+    const end = cidr.value + 2 ** (32 - cidr.length);
+    if (end < 2 ** 32) {
+      V4_INTERVAL.bytes.writeUInt32BE(cidr.value, V4_INTERVAL.startAt);
+      V4_INTERVAL.bytes.writeUInt32BE(end, V4_INTERVAL.endAt);
+      writer.bytes(V4_INTERVAL.bytes);
+      return;
+    }
+  }
   const bits = cidr.family === 4 ? 32n : 128n;
   const start = BigInt(cidr.value);
   const end = start + (1n << (bits - BigInt(cidr.length)));

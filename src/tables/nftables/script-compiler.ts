@@ -6,7 +6,7 @@ import type { NftFamily } from './io.js';
 import { compileRule } from './rule-compiler.js';
 
 const FIRST = /^(?:add|flush|delete) (?:table|chain|rule|set|map|element) (ip|ip6|arp) (\S+)(?: |$)/;
-const RULE = /^add rule (?:ip|ip6|arp) \S+ (\S+) (.*) comment "([^"]*)"$/;
+const COMMENT = ' comment "';
 const ELEMENT = /^(add|delete) element (?:ip|ip6|arp) \S+ (\S+) \{ ?(.*?) ?\}$/u;
 const TABLE = /^(add|delete) table (?:ip|ip6|arp) \S+$/;
 const CHAIN =
@@ -53,22 +53,31 @@ class ScriptCompiler {
   readonly #batch: NfBatch;
   readonly #kinds: ElementKinds;
   readonly #prefix: string;
+  readonly #ruleStart: string;
 
   constructor(batch: NfBatch, kinds: ElementKinds) {
     this.#batch = batch;
     this.#kinds = kinds;
     this.#prefix = `${batch.family} ${batch.table}`;
+    this.#ruleStart = `add rule ${this.#prefix} `;
   }
 
   statement(line: string): boolean {
+    // Nearly all statements of a long script are rules.
+    if (line.startsWith(this.#ruleStart)) return this.#rule(line);
     const first = FIRST.exec(line);
     if (first === null || `${first[1]} ${first[2]}` !== this.#prefix) return false;
-    return this.#rule(line) || this.#elements(line) || this.#chain(line) || this.#set(line) || this.#table(line);
+    return this.#elements(line) || this.#chain(line) || this.#set(line) || this.#table(line);
   }
 
   #rule(line: string): boolean {
-    const [, chain, text = '', comment = ''] = RULE.exec(line) ?? [];
-    if (chain === undefined) return false;
+    const chainEnd = line.indexOf(' ', this.#ruleStart.length);
+    const textEnd = line.lastIndexOf(COMMENT);
+    if (chainEnd < 0 || textEnd <= chainEnd || !line.endsWith('"')) return false;
+    const chain = line.slice(this.#ruleStart.length, chainEnd);
+    const text = line.slice(chainEnd + 1, textEnd);
+    const comment = line.slice(textEnd + COMMENT.length, -1);
+    if (comment.includes('"')) return false;
     return this.#batch.addRule(chain, text, () => compileRule(this.#batch.family, text), comment);
   }
 
