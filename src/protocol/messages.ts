@@ -10,6 +10,7 @@ import {
   ToDataplaneSchema,
 } from './gen/felix/felixbackend_pb.js';
 import { messageFault } from './keys.js';
+import { readMessage, type ReadMessage } from './message-reader.js';
 import { HostMetadataJoiner, isLegacyHostPayload, upgradePolicyIds, upgradeTierPolicies } from './legacy.js';
 import type { FromDataplanePayload, ToDataplanePayload } from './session.js';
 import { countUnknownFields } from './unknown-fields.js';
@@ -64,9 +65,9 @@ export class ToDataplaneDecoder {
    */
   decode(bytes: Uint8Array, sequence: number, offset: number): Decoded<ToDataplanePayload> | null {
     this.counters.frames += 1;
-    const envelope = this.#parse(bytes, sequence, offset);
+    const { message: envelope, hasUnknown } = this.#parse(bytes, sequence, offset);
     const payload = this.#payloadOf(envelope, sequence, offset);
-    const unknown = countUnknownFields(ToDataplaneSchema, envelope);
+    const unknown = hasUnknown ? countUnknownFields(ToDataplaneSchema, envelope) : 0;
     if (payload === undefined) {
       this.counters.unknownPayloads += 1;
       const numbers = (envelope.$unknown ?? []).map((field) => field.no).join(', ');
@@ -87,13 +88,14 @@ export class ToDataplaneDecoder {
     return { sequence: envelope.sequenceNumber, payload: this.#hosts.joinPresent(payload) };
   }
 
-  #parse(bytes: Uint8Array, sequence: number, offset: number): ToDataplane {
+  #parse(bytes: Uint8Array, sequence: number, offset: number): ReadMessage<typeof ToDataplaneSchema> {
     try {
       const upgraded = upgradeTierPolicies(bytes);
-      const envelope = fromBinary(ToDataplaneSchema, upgraded);
+      const read = readMessage(ToDataplaneSchema, upgraded);
+      const envelope = read.message;
       const legacyIds = envelope.payload.case !== undefined && upgradePolicyIds(envelope.payload);
       if (upgraded !== bytes || legacyIds) this.counters.legacyMessages += 1;
-      return envelope;
+      return read;
     } catch (error) {
       throw notAMessage('ToDataplane', bytes, sequence, offset, error);
     }
