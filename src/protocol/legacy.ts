@@ -10,6 +10,7 @@ import {
   type PolicyID,
   type TierInfo,
 } from './gen/felix/felixbackend_pb.js';
+import { forgetBytes } from './message-reader.js';
 import type { ToDataplanePayload } from './session.js';
 
 /** Field numbers on the way from an envelope to the policies of its tiers; `policy` marks the end of the way. */
@@ -125,8 +126,12 @@ export function upgradePolicyIds(payload: ToDataplanePayload): boolean {
       }
       return upgradePolicyId(id) || tier !== undefined;
     }
-    case 'workloadEndpointUpdate':
-      return upgradeTiers(payload.value.endpoint?.tiers ?? []);
+    case 'workloadEndpointUpdate': {
+      const { endpoint } = payload.value;
+      const isUpgraded = upgradeTiers(endpoint?.tiers ?? []);
+      if (endpoint !== undefined && isUpgraded) forgetBytes(endpoint);
+      return isUpgraded;
+    }
     case 'hostEndpointUpdate': {
       const endpoint = payload.value.endpoint;
       if (endpoint === undefined) return false;

@@ -3,6 +3,7 @@
 import { type DescField, type DescMessage, type Message, type MessageShape, ScalarType } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { BugError } from '../base/errors.js';
+import { type WorkloadEndpoint, WorkloadEndpointSchema } from './gen/felix/felixbackend_pb.js';
 
 /** As protobuf-es: deeper messages are refused. */
 const MAX_DEPTH = 100;
@@ -20,6 +21,8 @@ type ValueReader = (input: Input, depth: number) => unknown;
 
 interface Plan {
   readonly typeName: string;
+  /** Whether {@link bytesOf} is to know the bytes of these messages. */
+  readonly isRemembered: boolean;
   /** Name and maker of every member that a new message has. */
   readonly members: readonly (readonly [string, () => unknown])[];
   readonly fields: (FieldReader | undefined)[];
@@ -51,6 +54,11 @@ class Input extends BinaryReader {
     return field * 8 + wireType;
   }
 
+  /** What was read since this position. */
+  slice(start: number): Uint8Array {
+    return this.#bytes.subarray(start, this.pos);
+  }
+
   /** A text in UTF-8; throws where it is not. */
   text(): string {
     const start = this.pos;
@@ -71,13 +79,15 @@ class Input extends BinaryReader {
 }
 
 const plans = new Map<string, Plan>();
+/** Message → the bytes that it was read from. */
+const bytesByMessage = new WeakMap<object, Uint8Array>();
 
 function planOf(desc: DescMessage): Plan {
   const known = plans.get(desc.typeName);
   if (known !== undefined) return known;
   const members: (readonly [string, () => unknown])[] = [];
   const fields: (FieldReader | undefined)[] = [];
-  const plan: Plan = { typeName: desc.typeName, members, fields };
+  const plan: Plan = { typeName: desc.typeName, isRemembered: desc === WorkloadEndpointSchema, members, fields };
   // Before its fields are planned, so that a type may hold itself.
   plans.set(desc.typeName, plan);
   for (const member of desc.members) {
@@ -150,9 +160,15 @@ function fieldReader(field: DescField): FieldReader {
       if (oneof === undefined) {
         return (into, input, _wireType, depth) => {
           // A field that comes twice is one message, merged.
-          const message = (into[localName] as Fields | undefined) ?? create(inner);
+          const earlier = into[localName] as Fields | undefined;
+          const message = earlier ?? create(inner);
           into[localName] = message;
-          readFields(inner, message, input, endOf(input), depth);
+          const end = endOf(input);
+          const start = input.pos;
+          readFields(inner, message, input, end, depth);
+          if (!inner.isRemembered) return;
+          if (earlier === undefined) bytesByMessage.set(message, input.slice(start));
+          else forgetBytes(message);
         };
       }
       const group = oneof.localName;
@@ -262,7 +278,17 @@ function readFields(plan: Plan, into: Fields, input: Input, end: number, depth: 
   }
 }
 
-/** The message of `bytes`. Throws for what is not protobuf. Unknown fields are kept as protobuf-es keeps them. */
+/** The bytes that a workload endpoint was read from; undefined for one that was not read or is another since. */
+export function bytesOf(endpoint: WorkloadEndpoint): Uint8Array | undefined {
+  return bytesByMessage.get(endpoint);
+}
+
+/** To be called by who changes an endpoint. */
+export function forgetBytes(message: object): void {
+  bytesByMessage.delete(message);
+}
+
+/** The message of `bytes`, which must not change any more. Throws for what is not protobuf. Unknown fields are kept as protobuf-es keeps them. */
 export function readMessage<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): ReadMessage<Desc> {
   const plan = planOf(desc);
   const input = new Input(bytes);

@@ -1,16 +1,18 @@
 // Bytes of one frame ↔ one message. Decoding lifts old encodings, skips and counts what it does not know, and refuses
 // only what is not protobuf; the transports call it for every frame.
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { errorMessage, ProtocolError } from '../base/errors.js';
 import {
   type FromDataplane,
   FromDataplaneSchema,
   type ToDataplane,
   ToDataplaneSchema,
+  type WorkloadEndpointStatusUpdate,
+  WorkloadEndpointStatusUpdateSchema,
 } from './gen/felix/felixbackend_pb.js';
 import { messageFault } from './keys.js';
-import { readMessage, type ReadMessage } from './message-reader.js';
+import { bytesOf, readMessage, type ReadMessage } from './message-reader.js';
 import { HostMetadataJoiner, isLegacyHostPayload, upgradePolicyIds, upgradeTierPolicies } from './legacy.js';
 import type { FromDataplanePayload, ToDataplanePayload } from './session.js';
 import { countUnknownFields } from './unknown-fields.js';
@@ -147,7 +149,32 @@ export function encodeToDataplane(payload: ToDataplanePayload, sequence: bigint)
   return toBinary(ToDataplaneSchema, create(ToDataplaneSchema, { sequenceNumber: sequence, payload }));
 }
 
+/** Field numbers of the one message that is put together by hand. */
+const STATUS_UPDATE = FromDataplaneSchema.field.workloadEndpointStatusUpdate.number;
+const SEQUENCE_NUMBER = FromDataplaneSchema.field.sequenceNumber.number;
+const STATUS_ENDPOINT = WorkloadEndpointStatusUpdateSchema.field.endpoint.number;
+
+/** A status that hands an endpoint back: its bytes go out as they came in. */
+function encodeStatus(update: WorkloadEndpointStatusUpdate, endpoint: Uint8Array, sequence: bigint): Uint8Array {
+  const { id, status } = update;
+  const head = toBinary(
+    WorkloadEndpointStatusUpdateSchema,
+    create(WorkloadEndpointStatusUpdateSchema, {
+      ...(id === undefined ? {} : { id }),
+      ...(status === undefined ? {} : { status }),
+    }),
+  );
+  const writer = new BinaryWriter().tag(STATUS_UPDATE, WireType.LengthDelimited).fork();
+  writer.raw(head).tag(STATUS_ENDPOINT, WireType.LengthDelimited).bytes(endpoint).join();
+  if (sequence !== 0n) writer.tag(SEQUENCE_NUMBER, WireType.Varint).uint64(sequence);
+  return writer.finish();
+}
+
 /** Bytes of a FromDataplane envelope, without frame. Felix ignores the sequence number (0.1). */
 export function encodeFromDataplane(payload: FromDataplanePayload, sequence: bigint): Uint8Array {
+  if (payload.case === 'workloadEndpointStatusUpdate' && payload.value.endpoint !== undefined) {
+    const endpoint = bytesOf(payload.value.endpoint);
+    if (endpoint !== undefined) return encodeStatus(payload.value, endpoint, sequence);
+  }
   return toBinary(FromDataplaneSchema, create(FromDataplaneSchema, { sequenceNumber: sequence, payload }));
 }

@@ -1,4 +1,4 @@
-import { create, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
 import {
   FromDataplaneSchema,
@@ -199,6 +199,30 @@ describe('decodeFromDataplane', () => {
     const decoded = decodeFromDataplane(bytes, 0, 0);
     expect(decoded?.sequence).toBe(41n);
     expect(decoded?.payload.case).toBe('workloadEndpointStatusUpdate');
+  });
+
+  it.each([
+    ['as it came', wire([2, 'a'], [4, 'NetworkPolicy'])],
+    ['with a policy that was lifted to its kind', wire([2, 'staged:a'])],
+    ['with a policy known by its name', new TextEncoder().encode('default.a')],
+  ])('encoded status, hands the endpoint back %s, unknown fields too', (_name, id) => {
+    const endpoint = wire([2, 'cali1'], [1, 'active'], [7, wire([1, 'default'], [2, id])], [93, 'x']);
+    const bytes = wire([11, wire([1, wire([2, 'k8s'], [4, 'eth0'])], [5, endpoint])]);
+    const payload = new ToDataplaneDecoder().decode(bytes, 0, 0)?.payload;
+    if (payload?.case !== 'workloadEndpointUpdate') throw new Error('wrong payload');
+    const { value } = payload;
+    const update = create(WorkloadEndpointStatusUpdateSchema, {
+      ...(value.id === undefined ? {} : { id: value.id }),
+      ...(value.endpoint === undefined ? {} : { endpoint: value.endpoint }),
+      status: { status: 'up' },
+    });
+    const status = { case: 'workloadEndpointStatusUpdate', value: update } as const;
+    const envelope = create(FromDataplaneSchema, { sequenceNumber: 5n, payload: status });
+    const sent = fromBinary(FromDataplaneSchema, encodeFromDataplane(status, 5n));
+    expect(sent).toEqual(fromBinary(FromDataplaneSchema, toBinary(FromDataplaneSchema, envelope)));
+    expect(sent.payload.case === 'workloadEndpointStatusUpdate' && sent.payload.value.endpoint?.$unknown).toHaveLength(
+      1,
+    );
   });
 
   it('no payload, is skipped', () => {
