@@ -14,6 +14,7 @@ import { netlinkIpSetIo } from '../ipsets/netlink-io.js';
 import { startBroker } from '../kernel/broker.js';
 import type { CommandRunner } from '../kernel/command.js';
 import { CoprocessRunner } from '../kernel/coprocess-runner.js';
+import { ConntrackNetlink } from '../kernel/netlink/conntrack.js';
 import { IpsetNetlink } from '../kernel/netlink/ipset.js';
 import { LibNftables } from '../kernel/netlink/libnftables.js';
 import { loadNativeLibrary, type NativeLibrary } from '../kernel/netlink/library.js';
@@ -21,6 +22,7 @@ import { NfTablesNetlink } from '../kernel/netlink/nf-tables.js';
 import { NfTablesReader } from '../kernel/netlink/nf-tables-read.js';
 import { startProcessStream } from '../kernel/process-stream.js';
 import { CommandRouteKernel } from '../routes/command-kernel.js';
+import type { FlowDeletion } from '../routes/netlink-conntrack.js';
 import { NetlinkRouteKernel } from '../routes/netlink-kernel.js';
 import { NetlinkWireguard } from '../routes/netlink-wireguard.js';
 import type { RouteKernel } from '../routes/route-kernel.js';
@@ -44,6 +46,8 @@ export interface KernelAccess {
   readonly nft: NftIo;
   /** Counts commits to nf_tables; null where its generation cannot be read cheaply. */
   readonly commits: CommitLedger | null;
+  /** Tracked flows by netlink; null without native access. */
+  readonly flows: FlowDeletion | null;
   /** Wireguard devices by generic netlink; null without native access. */
   readonly wireguard: WireguardControl | null;
   /** Raw Ethernet sockets; null without native access. */
@@ -66,6 +70,7 @@ export interface KernelAccessOptions {
 interface NativeParts {
   readonly library: NativeLibrary;
   readonly ipset: IpsetNetlink;
+  readonly conntrack: ConntrackNetlink;
   readonly wireguard: NetlinkWireguard;
   readonly routes: (tools: RouteKernel) => NetlinkRouteKernel;
 }
@@ -97,6 +102,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     ipSets: countIpSets(native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset), metrics),
     nft: countNft(nft?.io ?? commandNft, metrics),
     commits: nft?.ledger ?? null,
+    flows: native?.conntrack ?? null,
     wireguard: native?.wireguard ?? null,
     openFrameSocket: native === null ? null : createFrameSocketOpener(native.library),
     openLinkEvents: () =>
@@ -106,6 +112,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     close: async () => {
       routes?.close();
       native?.ipset.close();
+      native?.conntrack.close();
       native?.wireguard.close();
       await nft?.close();
       await broker.close();
@@ -120,6 +127,7 @@ function openNative(required: boolean, log: Logger): NativeParts | null {
     return {
       library,
       ipset: new IpsetNetlink(library),
+      conntrack: new ConntrackNetlink(library),
       wireguard: new NetlinkWireguard(library),
       routes: (tools) => new NetlinkRouteKernel(library, tools),
     };

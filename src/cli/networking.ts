@@ -8,6 +8,7 @@ import type { InterfaceStateEvent } from '../model/interface.js';
 import type { OperationObserver } from '../model/operation.js';
 import type { Reconciler } from '../model/reconciler.js';
 import { CommandConntrackCleaner } from '../routes/conntrack-cleaner.js';
+import { NetlinkConntrackCleaner } from '../routes/netlink-conntrack.js';
 import { LinkAddressesReconciler } from '../routes/link-addresses-reconciler.js';
 import { MainTableOwnership } from '../routes/ownership.js';
 import { MAIN_TABLE } from '../routes/route-kernel.js';
@@ -52,7 +53,10 @@ export interface NetworkingOptions {
 export function createNetworking(options: NetworkingOptions): Networking {
   const { config, features, access, clock, log, onOperation } = options;
   const context = { kernel: access.routes, logger: log, observe: onOperation };
-  const conntrack = new CommandConntrackCleaner({ runner: access.runner, logger: log, observe: onOperation });
+  const tools = new CommandConntrackCleaner({ runner: access.runner, logger: log, observe: onOperation });
+  const { flows } = access;
+  const conntrack =
+    flows === null ? tools : new NetlinkConntrackCleaner({ flows, tools, logger: log, observe: onOperation });
   const create = (family: Family): FamilyNetworking => {
     const bgpPeers = new MainTableOwnership({
       workloadPrefixes: config.interfacePrefixes,

@@ -138,22 +138,26 @@ export class NetlinkSocket {
    */
   dump(request: Buffer, onMessage: (message: ReceivedMessage) => void): void {
     this.#send(request);
-    let interrupted = false;
-    for (;;) {
-      const datagram = this.#receive();
-      if (datagram === null)
-        throw new NetlinkError('Netlink dump ended without its end mark', RETRY_ERRNOS.interrupted, 'EINTR');
-      for (const message of parseMessages(datagram)) {
-        interrupted ||= (message.flags & FLAG.dumpInterrupted) !== 0;
-        if (message.type === CONTROL.done || message.type === CONTROL.error) {
-          const errno = -message.payload.readInt32LE(0);
-          if (errno !== 0) throw netlinkError('Netlink dump', { sequence: message.sequence, errno, detail: '' });
-          if (interrupted)
-            throw new NetlinkError('Netlink dump was interrupted by a change', RETRY_ERRNOS.interrupted, 'EINTR');
-          return;
-        }
-        onMessage(message);
-      }
+    const part = new DumpPart(onMessage);
+    while (!part.take(this.#receive()));
+  }
+
+  /**
+   * The same for a dump that may be long: after each `sliceMs` of work it awaits `pause`. Nothing else may be asked of
+   * this socket meanwhile.
+   */
+  async dumpInSlices(
+    request: Buffer,
+    onMessage: (message: ReceivedMessage) => void,
+    sliceMs: number,
+    pause: () => Promise<unknown>,
+  ): Promise<void> {
+    this.#send(request);
+    const part = new DumpPart(onMessage);
+    for (let startMs = performance.now(); !part.take(this.#receive()); ) {
+      if (performance.now() - startMs < sliceMs) continue;
+      await pause();
+      startMs = performance.now();
     }
   }
 
@@ -224,6 +228,34 @@ export class NetlinkSocket {
   #systemError(what: string): NetlinkError {
     const errno = this.#library.errno();
     return new NetlinkError(`${what} failed with ${errnoName(errno)}`, errno, errnoName(errno));
+  }
+}
+
+/** Takes the datagrams of one dump, in order. */
+class DumpPart {
+  readonly #onMessage: (message: ReceivedMessage) => void;
+  #isInterrupted = false;
+
+  constructor(onMessage: (message: ReceivedMessage) => void) {
+    this.#onMessage = onMessage;
+  }
+
+  /** Hands over the messages; true at the end mark. @throws NetlinkError */
+  take(datagram: Buffer | null): boolean {
+    const interrupted = RETRY_ERRNOS.interrupted;
+    if (datagram === null) throw new NetlinkError('Netlink dump ended without its end mark', interrupted, 'EINTR');
+    for (const message of parseMessages(datagram)) {
+      this.#isInterrupted ||= (message.flags & FLAG.dumpInterrupted) !== 0;
+      if (message.type === CONTROL.done || message.type === CONTROL.error) {
+        const errno = -message.payload.readInt32LE(0);
+        if (errno !== 0) throw netlinkError('Netlink dump', { sequence: message.sequence, errno, detail: '' });
+        if (this.#isInterrupted)
+          throw new NetlinkError('Netlink dump was interrupted by a change', interrupted, 'EINTR');
+        return true;
+      }
+      this.#onMessage(message);
+    }
+    return false;
   }
 }
 

@@ -1,0 +1,34 @@
+// Flows of an address are removed alike by the conntrack tool and by netlink.
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createNamespace, type Namespace } from './support/namespace.js';
+
+const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
+const PROGRAM = join(import.meta.dirname, 'programs/conntrack-story.ts');
+/** More than one batch of deletions. */
+const FLOWS = 300;
+
+let namespace: Namespace;
+
+beforeEach(async () => {
+  namespace = await createNamespace('ct');
+});
+
+afterEach(async () => {
+  await namespace.remove();
+});
+
+test.each(['command', 'netlink'])(
+  '%s removes what an address started and what it answered, and nothing else',
+  async (kind) => {
+    const output = await namespace.run([TSX, PROGRAM, kind, `${FLOWS}`], { timeoutMs: 100_000 });
+    expect(JSON.parse(output)).toEqual({
+      left: [
+        'src=10.0.0.1 dst=10.65.0.20 sport=1002',
+        'src=10.65.0.3 dst=10.0.0.1 sport=1004',
+        'src=fd00:1::1 dst=fd00::20 sport=1008',
+      ],
+      cleaned: ['10.65.0.2', '10.65.0.4', '10.65.0.9', '10.65.0.99', 'fd00::2'].map((name) => `delete-flows ${name}`),
+    });
+  },
+);
