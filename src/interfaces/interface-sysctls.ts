@@ -16,9 +16,12 @@ interface Request {
 /** Names that stand for every interface, or would lead out of an interface's own folder. */
 const FORBIDDEN_NAMES: ReadonlySet<string> = new Set(['', '.', '..', 'all', 'default']);
 
+/** A sysctl of one interface; its name. */
+const SAFE_PATH = /^net\/ipv[46]\/(?:conf|neigh)\/([^/]+)\/[a-z0-9_]+$/;
+
 function isSafe(interfaceName: string, path: string): boolean {
   if (FORBIDDEN_NAMES.has(interfaceName) || interfaceName.includes('/')) return false;
-  return new RegExp(`^net/ipv[46]/(conf|neigh)/[^/]+/[a-z0-9_]+$`).test(path) && path.split('/')[3] === interfaceName;
+  return SAFE_PATH.exec(path)?.[1] === interfaceName;
 }
 
 /** Requests by interface and owner. An apply costs the requests made since the last one. */

@@ -2,9 +2,10 @@
 // the tools.
 import { NetlinkError } from '../base/errors.js';
 import type { NativeLibrary } from '../kernel/netlink/library.js';
-import { attributeText, forEachAttribute, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
+import { attributeText, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
 import { AF, afOf, RTM, type RtnetlinkRequest, RtnetlinkSocket } from '../kernel/netlink/rtnetlink.js';
 import { type Acknowledgement, netlinkError, RETRY_ERRNOS } from '../kernel/netlink/socket.js';
+import { TurnCache } from '../kernel/turn-cache.js';
 import type { Family } from '../model/family.js';
 import {
   type InterfaceNames,
@@ -74,10 +75,43 @@ function failureOf(ack: Acknowledgement): KernelFailure | null {
   return { reason: REASONS[error.code] ?? 'other', message: error.message };
 }
 
+/** All links, and their names by index. */
+interface LinkListing {
+  readonly links: readonly KernelLink[];
+  readonly names: ReadonlyMap<number, string>;
+}
+
+/** Reads link messages one by one; those that name another link, which may come later, at the end. */
+class LinkReader {
+  readonly names = new Map<number, string>();
+  readonly #links: KernelLink[] = [];
+  readonly #withParent: Buffer[] = [];
+
+  take(payload: Buffer): void {
+    const link = readNetlinkLink(payload, () => null);
+    if (link === null) return;
+    this.names.set(link.ifindex, link.name);
+    if (link.vxlan === null) this.#links.push(link);
+    else this.#withParent.push(Buffer.from(payload));
+  }
+
+  /** Asks for the names only if a link needs them. */
+  finish(names: () => InterfaceNames): readonly KernelLink[] {
+    if (this.#withParent.length === 0) return this.#links;
+    const known = names();
+    for (const payload of this.#withParent) {
+      const link = readNetlinkLink(payload, known);
+      if (link !== null) this.#links.push(link);
+    }
+    return this.#links;
+  }
+}
+
 /** Routing state by netlink; `tools` does traffic control. */
 export class NetlinkRouteKernel implements RouteKernel {
   readonly #socket: RtnetlinkSocket;
   readonly #tools: RouteKernel;
+  readonly #listing = new TurnCache<LinkListing>();
 
   constructor(library: NativeLibrary, tools: RouteKernel) {
     this.#socket = new RtnetlinkSocket(library);
@@ -86,23 +120,10 @@ export class NetlinkRouteKernel implements RouteKernel {
 
   listLinks(wanted?: readonly string[]): Promise<readonly KernelLink[]> {
     return this.#attempt(() => {
-      const links: KernelLink[] = [];
-      /** Payloads of links that name another one, which may come later. */
-      const withParent: Buffer[] = [];
-      const take = ({ payload }: ReceivedMessage): void => {
-        const link = readNetlinkLink(payload, () => null);
-        if (link === null) return;
-        if (link.vxlan === null) links.push(link);
-        else withParent.push(Buffer.from(payload));
-      };
-      if (wanted === undefined) this.#links(take);
-      else for (const name of wanted) this.#link(name, take);
-      const names = withParent.length === 0 ? null : this.#names();
-      for (const payload of withParent) {
-        const link = readNetlinkLink(payload, names ?? ((): null => null));
-        if (link !== null) links.push(link);
-      }
-      return links;
+      if (wanted === undefined) return this.#links().links;
+      const reader = new LinkReader();
+      for (const name of wanted) this.#link(name, ({ payload }) => reader.take(payload));
+      return reader.finish(() => this.#names());
     });
   }
 
@@ -221,6 +242,7 @@ export class NetlinkRouteKernel implements RouteKernel {
     };
     let waiting: RtnetlinkRequest[] = [];
     const flush = (): void => {
+      this.#listing.clear();
       for (const ack of this.#socket.apply(waiting)) results.push(failureOf(ack));
       waiting = [];
     };
@@ -306,21 +328,25 @@ export class NetlinkRouteKernel implements RouteKernel {
     return new Set([...indexes].map((ifindex) => this.#name(ifindex)).filter(isPresent));
   }
 
-  #links(onMessage: (message: ReceivedMessage) => void): void {
-    const links = this.#socket.links((writer) => {
-      writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  /** The links of this turn of the event loop: read and understood once for all that ask. */
+  #links(): LinkListing {
+    return this.#listing.get(() => {
+      const reader = new LinkReader();
+      this.#socket.dump(
+        RTM.getLink,
+        (writer) => {
+          writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0);
+          writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+        },
+        ({ payload }) => reader.take(payload),
+      );
+      const names = reader.names;
+      return { links: reader.finish(() => (ifindex) => names.get(ifindex) ?? null), names };
     });
-    for (const message of links) onMessage(message);
   }
 
   #names(): InterfaceNames {
-    const names = new Map<number, string>();
-    this.#links(({ payload }) => {
-      forEachAttribute(payload.subarray(16), (type, value) => {
-        if (type === IFLA_NAME) names.set(payload.readInt32LE(4), attributeText(value));
-      });
-    });
+    const { names } = this.#links();
     return (ifindex) => names.get(ifindex) ?? null;
   }
 

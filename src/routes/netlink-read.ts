@@ -1,7 +1,7 @@
 // Reads rtnetlink's binary messages into the types of `route-kernel`. Pure; messages without what they must have are
 // left out.
 import type { Family } from '../model/family.js';
-import { attributeText, forEachAttribute, parseAttributes } from '../kernel/netlink/message.js';
+import { parseAttributes, scanAttributes, textAt } from '../kernel/netlink/message.js';
 import { AF, addressText, macText } from '../kernel/netlink/rtnetlink.js';
 import type {
   KernelAddress,
@@ -18,31 +18,42 @@ import type {
 /** Interface index → name. */
 export type InterfaceNames = (ifindex: number) => string | null;
 
+const NO_BYTES = Buffer.alloc(0);
 const IFF_UP = 0x1;
 const IFF_RUNNING = 0x40;
 const IFLA = { address: 1, name: 3, mtu: 4, linkInfo: 18 } as const;
 const LINK_INFO = { kind: 1, data: 2 } as const;
 const VXLAN = { id: 1, group: 2, link: 3, local: 4, learning: 7, port: 15, group6: 16, local6: 17 } as const;
 
-/** An RTM_NEWLINK payload. */
+/** An RTM_NEWLINK payload. Nodes have thousands of links: attributes that nobody asks for are passed over. */
 export function readNetlinkLink(payload: Buffer, names: InterfaceNames): KernelLink | null {
-  const ifindex = payload.readInt32LE(4);
   const flags = payload.readUInt32LE(8);
-  const attributes = parseAttributes(payload.subarray(16));
-  const name = attributeText(attributes.get(IFLA.name));
+  let name = '';
+  let mtu = 0;
+  let mac: string | null = null;
+  let kind = '';
+  let data: Buffer = NO_BYTES;
+  scanAttributes(payload, 16, payload.length, (type, start, end) => {
+    if (type === IFLA.name) name = textAt(payload, start, end);
+    else if (type === IFLA.mtu) mtu = payload.readUInt32LE(start);
+    else if (type === IFLA.address) mac = end - start === 6 ? macText(payload.subarray(start, end)) : null;
+    else if (type === IFLA.linkInfo) {
+      scanAttributes(payload, start, end, (infoType, infoStart, infoEnd) => {
+        if (infoType === LINK_INFO.kind) kind = textAt(payload, infoStart, infoEnd);
+        else if (infoType === LINK_INFO.data) data = payload.subarray(infoStart, infoEnd);
+      });
+    }
+  });
   if (name === '') return null;
-  const info = parseAttributes(attributes.get(IFLA.linkInfo) ?? Buffer.alloc(0));
-  const kind = attributeText(info.get(LINK_INFO.kind)) || null;
-  const address = attributes.get(IFLA.address);
   return {
-    ifindex,
+    ifindex: payload.readInt32LE(4),
     name,
-    kind,
+    kind: kind === '' ? null : kind,
     isUp: (flags & IFF_UP) !== 0,
     isRunning: (flags & IFF_RUNNING) !== 0,
-    mtu: attributes.get(IFLA.mtu)?.readUInt32LE(0) ?? 0,
-    mac: address === undefined || address.length !== 6 ? null : macText(address),
-    vxlan: kind === 'vxlan' ? readVxlan(info.get(LINK_INFO.data) ?? Buffer.alloc(0), names) : null,
+    mtu,
+    mac,
+    vxlan: kind === 'vxlan' ? readVxlan(data, names) : null,
   };
 }
 
@@ -213,8 +224,8 @@ function readNeighbourEntry(
 /** Route attributes are visited when a dump is filtered by table before it is parsed whole. */
 export function routeTableOf(payload: Buffer): number {
   let table = payload.readUInt8(4);
-  forEachAttribute(payload.subarray(12), (type, value) => {
-    if (type === RTA.table) table = value.readUInt32LE(0);
+  scanAttributes(payload, 12, payload.length, (type, start) => {
+    if (type === RTA.table) table = payload.readUInt32LE(start);
   });
   return table;
 }

@@ -248,14 +248,24 @@ export function parseMessages(datagram: Buffer): ReceivedMessage[] {
 /** Attribute type (without flags) → value, for attributes that occur once. */
 export type Attributes = ReadonlyMap<number, Buffer>;
 
-/** Calls `visit` for each attribute in order. */
-export function forEachAttribute(data: Buffer, visit: (type: number, value: Buffer) => void): void {
-  for (let offset = 0; offset + ATTRIBUTE_HEADER_LENGTH <= data.length; ) {
+/** Calls `visit` with the type and the place of the value of each attribute between two offsets, in order. */
+export function scanAttributes(
+  data: Buffer,
+  from: number,
+  to: number,
+  visit: (type: number, start: number, end: number) => void,
+): void {
+  for (let offset = from; offset + ATTRIBUTE_HEADER_LENGTH <= to; ) {
     const length = data.readUInt16LE(offset);
-    if (length < ATTRIBUTE_HEADER_LENGTH || offset + length > data.length) return;
-    visit(data.readUInt16LE(offset + 2) & TYPE_MASK, data.subarray(offset + ATTRIBUTE_HEADER_LENGTH, offset + length));
+    if (length < ATTRIBUTE_HEADER_LENGTH || offset + length > to) return;
+    visit(data.readUInt16LE(offset + 2) & TYPE_MASK, offset + ATTRIBUTE_HEADER_LENGTH, offset + length);
     offset += align(length);
   }
+}
+
+/** Calls `visit` for each attribute in order. */
+export function forEachAttribute(data: Buffer, visit: (type: number, value: Buffer) => void): void {
+  scanAttributes(data, 0, data.length, (type, start, end) => visit(type, data.subarray(start, end)));
 }
 
 /** The attributes of a message or of a nested attribute; the last of a type wins. */
@@ -267,7 +277,11 @@ export function parseAttributes(data: Buffer): Attributes {
 
 /** A zero-terminated string. */
 export function attributeText(value: Buffer | undefined): string {
-  if (value === undefined) return '';
-  const end = value.indexOf(0);
-  return value.toString('utf8', 0, end < 0 ? value.length : end);
+  return value === undefined ? '' : textAt(value, 0, value.length);
+}
+
+/** The zero-terminated string between two offsets. */
+export function textAt(data: Buffer, start: number, end: number): string {
+  const zero = data.indexOf(0, start);
+  return data.toString('utf8', start, zero < 0 || zero > end ? end : zero);
 }

@@ -58,7 +58,8 @@ export function addressText(bytes: Buffer): string {
 
 /** `02:00:00:00:00:01` of six bytes. */
 export function macText(bytes: Buffer): string {
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+  const hex = bytes.toString('hex', 0, 6);
+  return `${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}:${hex.slice(6, 8)}:${hex.slice(8, 10)}:${hex.slice(10)}`;
 }
 
 /** Six bytes of a MAC address; null when the text is none. */
@@ -76,7 +77,6 @@ export interface RtnetlinkRequest {
 /** Writes requests of one batch and matches the answers by sequence number. */
 export class RtnetlinkSocket {
   readonly #socket: NetlinkSocket;
-  #links: readonly ReceivedMessage[] | null = null;
 
   constructor(library: NativeLibrary) {
     this.#socket = new NetlinkSocket(library, NETLINK.route, { strictDumps: true });
@@ -87,21 +87,6 @@ export class RtnetlinkSocket {
     const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.dump, this.#socket.takeSequences(1));
     header(writer);
     this.#socket.dump(writer.end().finish(), onMessage);
-  }
-
-  /**
-   * The links of this turn of the event loop: read once for all that ask, as nothing can be heard of a change before
-   * the next turn either. A change of our own makes it read again.
-   */
-  links(header: (writer: MessageWriter) => void): readonly ReceivedMessage[] {
-    if (this.#links !== null) return this.#links;
-    const links: ReceivedMessage[] = [];
-    this.dump(RTM.getLink, header, (message) => links.push({ ...message, payload: Buffer.from(message.payload) }));
-    this.#links = links;
-    setImmediate(() => {
-      this.#links = null;
-    });
-    return links;
   }
 
   /** One request that answers with messages and an acknowledgement. */
@@ -119,7 +104,6 @@ export class RtnetlinkSocket {
   /** Sends requests in order, in one system call for up to 64 KiB; one acknowledgement each, in order. */
   apply(requests: readonly RtnetlinkRequest[]): Acknowledgement[] {
     const results: Acknowledgement[] = [];
-    this.#links = null;
     for (let start = 0; start < requests.length; start += REQUESTS_PER_SEND) {
       const part = requests.slice(start, start + REQUESTS_PER_SEND);
       const first = this.#socket.takeSequences(part.length);
