@@ -3,9 +3,7 @@ import { hostname } from 'node:os';
 import type { Logger } from '../base/logger.js';
 import { MockControlPlane } from '../mock/control-plane.js';
 import type { ControlSession, FromDataplanePayload } from '../protocol/session.js';
-import * as grpc from '../transport/grpc.js';
-import * as socket from '../transport/socket.js';
-import { type AddressOptions, parseStreamAddress } from './addresses.js';
+import { type ControlOptions, openControlSession, reportClosed } from './control-session.js';
 import { createLogger } from './logger.js';
 import { serveMockApi } from './mock-api.js';
 import { MockSource } from './mock-source.js';
@@ -13,9 +11,8 @@ import { readOptions } from './options.js';
 import { EXIT, untilSignal } from './process.js';
 
 /** Options of the command. */
-export interface MockOptions extends AddressOptions {
+export interface MockOptions extends ControlOptions {
   readonly to: string;
-  readonly grpc?: boolean;
   readonly hostname?: string;
   readonly set?: readonly string[];
   readonly once?: boolean;
@@ -66,14 +63,14 @@ export async function runMock(path: string, options: MockOptions): Promise<numbe
   const source = new MockSource(mock, path, log);
   const problems = source.load();
   if (problems > 0) log.warn('Some resources cannot be used; the others are in force', { problems });
-  const address = parseStreamAddress(options.to, options);
-  const session =
-    options.grpc === true ? await grpc.dial({ address, logger: log }) : await socket.dial({ address, logger: log });
+  const session = await openControlSession(options.to, options, log);
+  let hasAnswered = false;
   let sawInSync: () => void = () => undefined;
   const inSync = new Promise<number>((resolve) => {
     sawInSync = () => resolve(EXIT.ok);
   });
   session.start((payload) => {
+    hasAnswered = true;
     logStatus(payload, log);
     if (payload.case === 'dataplaneInSync') sawInSync();
   });
@@ -81,13 +78,7 @@ export async function runMock(path: string, options: MockOptions): Promise<numbe
   const onChange = (): void => feed(mock, session);
   source.watch(onChange);
   const api = options.api === undefined ? null : await serveMockApi({ address: options.api, mock, log, onChange });
-  const closed = session.closed.then((reason) => {
-    log.info('The driver closed the connection', {
-      reason: reason.kind,
-      ...(reason.kind === 'error' ? { error: reason.error.message } : {}),
-    });
-    return reason.kind === 'error' ? EXIT.protocol : EXIT.ok;
-  });
+  const closed = session.closed.then((reason) => reportClosed(reason, hasAnswered, log));
   const code = await Promise.race([closed, untilSignal(log), ...(options.once === true ? [inSync] : [])]);
   source.stop();
   await api?.close();

@@ -8,12 +8,21 @@ import { type DriverOptions, readOptions } from './options.js';
 import { DriverMetrics } from '../driver/driver-metrics.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { SessionContext } from './serve-session.js';
+import { UnreachableError } from '../transport/listening.js';
 import { newTransportCounters, type TransportCounters } from '../transport/session.js';
 import { bridgeTransportCounters } from './transport-metrics.js';
 import { VERSION } from './version.js';
 
 /** Exit codes, documented in docs/operations.md. */
-export const EXIT = { ok: 0, dataplane: 1, usage: 64, protocol: 65, software: 70, config: 78 } as const;
+export const EXIT = {
+  ok: 0,
+  dataplane: 1,
+  usage: 64,
+  protocol: 65,
+  unavailable: 69,
+  software: 70,
+  config: 78,
+} as const;
 
 /** Longest time that stopping may take: Felix sends SIGKILL after four seconds (ops.md section 2). */
 const STOP_TIMEOUT_MS = 900;
@@ -21,6 +30,7 @@ const STOP_TIMEOUT_MS = 900;
 /** The exit code that says why we end. */
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof DataplaneError)) return EXIT.software;
+  if (error instanceof UnreachableError) return EXIT.unavailable;
   switch (error.kind) {
     case 'protocol':
       return EXIT.protocol;

@@ -6,20 +6,17 @@ import { ConfigError } from '../base/errors.js';
 import { ToDataplaneSchema } from '../protocol/gen/felix/felixbackend_pb.js';
 import { ToDataplaneDecoder } from '../protocol/messages.js';
 import type { ControlSession, ToDataplanePayload } from '../protocol/session.js';
-import * as grpc from '../transport/grpc.js';
 import * as pipe from '../transport/pipe.js';
 import { readRecording, type Recording } from '../transport/recording.js';
-import * as socket from '../transport/socket.js';
-import { type AddressOptions, parseStreamAddress } from './addresses.js';
+import { type ControlOptions, openControlSession, reportClosed } from './control-session.js';
 import { createLogger, type RootLogger } from './logger.js';
 import { logStatus } from './mock.js';
 import { readOptions } from './options.js';
 import { EXIT, untilSignal } from './process.js';
 
 /** Options of the command. */
-export interface ReplayOptions extends AddressOptions {
+export interface ReplayOptions extends ControlOptions {
   readonly to?: string;
-  readonly grpc?: boolean;
   readonly driver?: string;
   readonly dry?: boolean;
   readonly step?: boolean;
@@ -77,10 +74,7 @@ async function openSession(options: ReplayOptions, log: RootLogger): Promise<Con
     throw new ConfigError('Give one of --to, --driver and --dry', 'replay', '', 'command line');
   }
   if (driver !== undefined) return pipe.dial({ command: driver, logger: log }).session;
-  const address = parseStreamAddress(to ?? '', options);
-  return options.grpc === true
-    ? await grpc.dial({ address, logger: log })
-    : await socket.dial({ address, logger: log });
+  return await openControlSession(to ?? '', options, log);
 }
 
 async function playAll(
@@ -116,18 +110,17 @@ export async function runReplay(folder: string, options: ReplayOptions): Promise
     return EXIT.ok;
   }
   const session = await openSession(options, log);
+  let hasAnswered = false;
   let sawInSync: () => void = () => undefined;
   const inSync = new Promise<void>((resolve) => {
     sawInSync = resolve;
   });
   session.start((payload) => {
+    hasAnswered = true;
     logStatus(payload, log);
     if (payload.case === 'dataplaneInSync') sawInSync();
   });
-  const closed = session.closed.then((reason) => {
-    log.error('The driver closed the connection', { reason: reason.kind });
-    return reason.kind === 'error' ? EXIT.protocol : EXIT.dataplane;
-  });
+  const closed = session.closed.then((reason) => reportClosed(reason, hasAnswered, log));
   const played = playAll(session, recording, payloads, options).then(async () => {
     if (options.once !== true) return await new Promise<never>(() => undefined);
     await inSync;

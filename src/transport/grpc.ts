@@ -26,6 +26,7 @@ import {
   type Listener,
   type SessionAcceptor,
 } from './session.js';
+import { SilentPeers } from './silent-peers.js';
 import { SinglePeer } from './single-peer.js';
 import { StreamConnection } from './stream-connection.js';
 import { formatAddress, listenForStreams, type StreamAddress } from './stream-listener.js';
@@ -57,6 +58,9 @@ const CHANNEL_OPTIONS = {
   'grpc.keepalive_time_ms': 20_000,
   'grpc.keepalive_timeout_ms': 10_000,
 };
+
+/** A connection without a call on it takes a place for so long. */
+const IDLE_CONNECTION_MS = 60_000;
 
 /** gRPC options of both ends. */
 export interface GrpcOptions extends ConnectionOptions {
@@ -116,15 +120,19 @@ function openServerSession(call: ServerCall, description: string, options: Conne
 export async function listen(options: GrpcListenOptions, accept: SessionAcceptor): Promise<Listener> {
   const { address, logger, takeOver } = options;
   const peers = new SinglePeer({ accept, logger, takeOver });
-  const server = new Server(CHANNEL_OPTIONS);
+  const silent = new SilentPeers(logger);
+  const server = new Server({ ...CHANNEL_OPTIONS, 'grpc.max_connection_idle_ms': IDLE_CONNECTION_MS });
   server.addService(SERVICE, {
     Connect: (call: ServerCall) => {
+      const description = `grpc ${call.getPeer()}`;
+      silent.add(call, description, (reason) => endCall(call, status.RESOURCE_EXHAUSTED, reason));
+      call.once('cancelled', () => silent.remove(call));
       call.once('readable', () => {
+        silent.remove(call);
         if (call.readableLength === 0) {
           endCall(call, status.OK, '');
           return;
         }
-        const description = `grpc ${call.getPeer()}`;
         peers.admit({
           description,
           open: () => openServerSession(call, description, options),

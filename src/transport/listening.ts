@@ -2,11 +2,18 @@
 import { lstatSync, statSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
-import { ConfigError } from '../base/errors.js';
+import { ConfigError, DataplaneError, errorMessage } from '../base/errors.js';
 
 /** Whether a host is this machine and nothing else: 127.0.0.0/8, ::1 or `localhost`. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+/** Nobody at an address lets us in: nobody listens, or a certificate is not accepted. */
+export class UnreachableError extends DataplaneError {
+  constructor(address: string, cause: unknown) {
+    super('protocol', `Cannot connect to ${address}: ${errorMessage(cause)}`, { cause });
+  }
 }
 
 function refuse(path: string, problem: string): ConfigError {
@@ -34,9 +41,13 @@ function checkFolder(path: string): void {
   }
 }
 
-/** Throws ConfigError unless the path is a socket of root or of our own user: what a client checks before it dials. */
+/**
+ * What a client checks before it dials. Throws ConfigError unless the path is a socket of root or of our own user, and
+ * UnreachableError when there is nothing.
+ */
 export function checkSocketOwner(path: string): void {
-  const stat = lstatSync(path);
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) throw new UnreachableError(`unix:${path}`, 'there is no such socket');
   if (!stat.isSocket()) throw refuse(path, 'is not a socket');
   if (stat.uid !== 0 && stat.uid !== ownUid())
     throw refuse(path, `belongs to user ${stat.uid}; it may be someone else's`);

@@ -11,6 +11,8 @@ export interface Candidate {
   open(): StreamConnection<ToDataplanePayload, FromDataplanePayload>;
   /** Turns it away with a reason for the peer, as far as the transport can carry one. */
   refuse(reason: string): void;
+  /** Once it is the session: whether the kernel says that it does not answer any more. Default: never. */
+  readonly isGone?: () => boolean;
 }
 
 /** How a second control plane is met. */
@@ -25,6 +27,7 @@ export interface SinglePeerOptions {
 export class SinglePeer {
   readonly #options: SinglePeerOptions;
   #current: StreamConnection<ToDataplanePayload, FromDataplanePayload> | null = null;
+  #isCurrentGone: () => boolean = () => false;
 
   constructor(options: SinglePeerOptions) {
     this.#options = options;
@@ -40,7 +43,7 @@ export class SinglePeer {
     const { accept, logger, takeOver } = this.#options;
     const current = this.#current;
     if (current !== null) {
-      if (!takeOver) {
+      if (!takeOver && !this.#isCurrentGone()) {
         const reason = `another control plane is connected (${current.description})`;
         logger.warn('A second control plane was refused', {
           peer: candidate.description,
@@ -49,11 +52,15 @@ export class SinglePeer {
         candidate.refuse(reason);
         return;
       }
-      logger.warn('Another control plane takes over', { peer: candidate.description, from: current.description });
+      logger.warn(
+        takeOver ? 'Another control plane takes over' : 'A control plane that no longer answers makes room for another',
+        { peer: candidate.description, from: current.description },
+      );
       current.replace();
     }
     const session = candidate.open();
     this.#current = session;
+    this.#isCurrentGone = candidate.isGone ?? (() => false);
     // Before anyone else hears of the end, so that the next one is let in.
     void session.closed.then(() => {
       if (this.#current === session) this.#current = null;

@@ -8,9 +8,11 @@ import {
   type Listener,
   type SessionAcceptor,
 } from './session.js';
+import { SilentPeers } from './silent-peers.js';
 import { SinglePeer } from './single-peer.js';
 import { StreamConnection } from './stream-connection.js';
 import { dialStream, formatAddress, listenForStreams, type StreamAddress } from './stream-listener.js';
+import { isPeerSilent } from './tcp-state.js';
 
 export type { StreamAddress, TlsFiles } from './stream-listener.js';
 
@@ -32,12 +34,16 @@ export interface SocketListenOptions extends SocketOptions {
 export async function listen(options: SocketListenOptions, accept: SessionAcceptor): Promise<Listener> {
   const { address, logger, takeOver } = options;
   const peers = new SinglePeer({ accept, logger, takeOver });
+  const silent = new SilentPeers(logger);
   return await listenForStreams({
     address,
     alpn: [],
     logger,
     onStream: (socket, description, claim) => {
+      silent.add(socket, description, () => socket.destroy());
+      socket.once('close', () => silent.remove(socket));
       socket.once('readable', () => {
+        silent.remove(socket);
         // The end of a connection that never said anything shows as readable too.
         if (socket.readableLength === 0) {
           socket.destroy();
@@ -54,6 +60,7 @@ export async function listen(options: SocketListenOptions, accept: SessionAccept
             );
           },
           refuse: () => socket.destroy(),
+          isGone: () => isPeerSilent(socket),
         });
       });
     },

@@ -5,7 +5,7 @@ import { connect as connectTcp, createServer as createTcpServer, type Server, ty
 import { connect as connectTls, createServer as createTlsServer, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { ConfigError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
-import { checkSocketOwner, isLoopback, listenOnUnixSocket } from './listening.js';
+import { checkSocketOwner, isLoopback, listenOnUnixSocket, UnreachableError } from './listening.js';
 
 /** Files of a mutual TLS set-up (PEM) and who is let in. */
 export interface TlsFiles {
@@ -45,8 +45,13 @@ function namesOf(certificate: PeerCertificate): string[] {
   return [...(Array.isArray(commonName) ? commonName : [commonName]), ...dns];
 }
 
-/** Why a TLS peer is not let in, or null. The certificate chain was checked by then. */
-function nameFault(socket: TLSSocket, tls: TlsFiles): string | null {
+/** Why a TLS client is not let in, or null. */
+function clientFault(socket: TLSSocket, tls: TlsFiles): string | null {
+  if (!socket.authorized) {
+    const { authorizationError } = socket;
+    const reason = authorizationError instanceof Error ? authorizationError.message : String(authorizationError);
+    return Object.keys(socket.getPeerCertificate()).length === 0 ? 'no certificate' : `certificate: ${reason}`;
+  }
   if (tls.peerNames.length === 0) return null;
   const names = namesOf(socket.getPeerCertificate());
   return names.some((name) => tls.peerNames.includes(name))
@@ -64,8 +69,8 @@ function tlsOptions(tls: TlsFiles, alpn: Alpn) {
   };
 }
 
-/** Most connections at a time: the control plane, its successor, and a few that will be refused. */
-const MAX_CONNECTIONS = 16;
+/** Most connections at a time, those that still shake hands included. */
+const MAX_CONNECTIONS = 64;
 
 /** What a listener is made with. */
 export interface StreamListenerOptions {
@@ -83,7 +88,8 @@ export interface StreamListener {
   close(): Promise<void>;
 }
 
-const KEEP_ALIVE_MS = 20_000;
+/** Silence after which the kernel asks a TCP peer whether it is there: ten times, a second apart. */
+const KEEP_ALIVE_MS = 5_000;
 /** Longest TLS handshake: the peer is a program on the same site. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
@@ -106,11 +112,12 @@ function createServerFor(options: StreamListenerOptions, unclaimed: Set<Socket>)
   const server = createTlsServer({
     ...tlsOptions(tls, alpn),
     requestCert: true,
-    rejectUnauthorized: true,
+    // Node would hang up before anyone could say who was refused and why: clientFault does, in all cases.
+    rejectUnauthorized: false,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
   });
   server.on('secureConnection', (socket) => {
-    const fault = nameFault(socket, tls);
+    const fault = clientFault(socket, tls);
     if (fault === null) {
       onSocket(socket);
       return;
@@ -157,7 +164,7 @@ export async function listenForStreams(options: StreamListenerOptions): Promise<
   };
 }
 
-/** Connects. Rejects with ConfigError for an unsafe address, with the system's error if nobody answers. */
+/** Connects. Rejects with ConfigError for an unsafe address, with UnreachableError if nobody lets us in. */
 export async function dialStream(address: StreamAddress, alpn: Alpn): Promise<Socket> {
   let socket: Socket;
   let ready = 'connect';
@@ -177,9 +184,10 @@ export async function dialStream(address: StreamAddress, alpn: Alpn): Promise<So
     ready = 'secureConnect';
   }
   await new Promise<void>((resolve, reject) => {
-    socket.once('error', reject);
+    const onError = (error: Error): void => reject(new UnreachableError(formatAddress(address), error));
+    socket.once('error', onError);
     socket.once(ready, () => {
-      socket.off('error', reject);
+      socket.off('error', onError);
       resolve();
     });
   });
