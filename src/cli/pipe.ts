@@ -8,7 +8,7 @@ import { untilHung } from './watchdog.js';
 
 /** Runs until Felix goes away, a signal comes, or the dataplane must not go on. Resolves with the exit code. */
 export async function runPipe(brokerEntry: readonly string[]): Promise<number> {
-  const context = openDriverContext(brokerEntry);
+  const context = openDriverContext(brokerEntry, 'felix');
   const { access, counters, log } = context;
   log.info('felix-dataplane starts in driver mode', { ...access.description });
   const status = await startStatusServer(context);

@@ -10,6 +10,7 @@ import { Metrics } from '../metrics/metrics.js';
 import type { SessionContext } from './serve-session.js';
 import { UnreachableError } from '../transport/listening.js';
 import { newTransportCounters, type TransportCounters } from '../transport/session.js';
+import { type NotifyRequest, takeNotifyRequest } from './service-notify.js';
 import { bridgeTransportCounters } from './transport-metrics.js';
 import { VERSION } from './version.js';
 
@@ -67,11 +68,19 @@ export interface DriverContext extends SessionContext {
   readonly options: DriverOptions;
   /** What all connections of this process count into. */
   readonly counters: TransportCounters;
+  /** What the service manager asks, if one started us; null for what Felix started, for it is Felix that is asked then. */
+  readonly notify: NotifyRequest | null;
 }
 
 /** Reads the options and opens the ways to the kernel. @throws ConfigError for bad options. */
-export function openDriverContext(brokerEntry: readonly string[]): DriverContext {
+export function openDriverContext(
+  brokerEntry: readonly string[],
+  startedBy: 'felix' | 'service manager',
+): DriverContext {
   const startedMs = systemClock.nowMs();
+  // Before anything is started that would inherit it.
+  const request = takeNotifyRequest(process.env, process.pid);
+  const notify = startedBy === 'felix' ? null : request;
   const options = readOptions(process.env);
   const log = createLogger(options.logFormat, options.logLevel === undefined ? 'info' : options.logLevel);
   const metrics = new Metrics();
@@ -85,7 +94,7 @@ export function openDriverContext(brokerEntry: readonly string[]): DriverContext
   const driverMetrics = new DriverMetrics(metrics, systemClock, startedMs);
   const counters = newTransportCounters();
   bridgeTransportCounters(metrics, counters);
-  return { access, clock: systemClock, log, options, startedMs, metrics, driverMetrics, counters };
+  return { access, clock: systemClock, log, options, startedMs, metrics, driverMetrics, counters, notify };
 }
 
 /** Resolves with `code` at SIGTERM or SIGINT. */

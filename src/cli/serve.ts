@@ -20,7 +20,7 @@ export interface ServeOptions extends AddressOptions {
 /** Serves one control plane at a time until a signal, or until a dataplane must not go on. */
 export async function runServe(options: ServeOptions, brokerEntry: readonly string[]): Promise<number> {
   const address = parseStreamAddress(options.listen, options);
-  const context = openDriverContext(brokerEntry);
+  const context = openDriverContext(brokerEntry, 'service manager');
   const { access, counters, log } = context;
   const status = await startStatusServer(context);
   let current: ServedSession | null = null;

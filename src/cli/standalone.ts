@@ -23,7 +23,7 @@ export async function runStandalone(
   options: StandaloneOptions,
   brokerEntry: readonly string[],
 ): Promise<number> {
-  const context = openDriverContext(brokerEntry);
+  const context = openDriverContext(brokerEntry, 'service manager');
   const { log } = context;
   const mock = new MockControlPlane({
     hostname: options.hostname ?? hostname(),

@@ -6,6 +6,7 @@ import { type HealthReport, type HttpStatusAddress, serveHttpStatus } from '../t
 import { parseHostPort } from './addresses.js';
 import type { DriverContext } from './process.js';
 import type { ServedSession } from './serve-session.js';
+import { notifyBy, type ServiceHealth, ServiceNotifier } from './service-notify.js';
 import { VERSION } from './version.js';
 
 /** A running server, or nothing where it is switched off. */
@@ -39,10 +40,25 @@ async function exposition({ metrics, options, log }: DriverContext): Promise<str
  * logged, and the driver runs without.
  */
 export async function startStatusServer(context: DriverContext): Promise<StatusServer> {
-  const { access, log, options, clock, startedMs } = context;
+  const { access, log, options, clock, startedMs, notify } = context;
   let session: ServedSession | null = null;
-  const nothing = { setSession: () => undefined, close: () => Promise.resolve() };
-  if (options.health === null) return nothing;
+  const health = (): ServiceHealth =>
+    session?.health() ?? { isLive: true, isReady: false, detail: 'no control plane is connected' };
+  const notifier =
+    notify === null
+      ? null
+      : new ServiceNotifier(notify, notifyBy(notify, access.runner), log, health, () => clock.nowMs());
+  const setSession = (next: ServedSession): void => {
+    session = next;
+  };
+  const withoutServer = {
+    setSession,
+    close: () => {
+      notifier?.stop();
+      return Promise.resolve();
+    },
+  };
+  if (options.health === null) return withoutServer;
   context.metrics.beforeScrape(() => {
     const { queueDepth, queueBytes, sendBacklog } = session?.backlog() ?? {
       queueDepth: 0,
@@ -53,11 +69,10 @@ export async function startStatusServer(context: DriverContext): Promise<StatusS
     context.metrics.set('felix_driver_queue_bytes', queueBytes);
     context.metrics.set('felix_driver_send_backlog', sendBacklog);
   });
-  const reports = (kind: 'isLive' | 'isReady'): readonly HealthReport[] => [
-    session === null
-      ? { name: 'Dataplane', ok: kind === 'isLive', detail: 'no control plane is connected' }
-      : { name: 'Dataplane', ok: session.health()[kind], detail: session.health().detail },
-  ];
+  const reports = (kind: 'isLive' | 'isReady'): readonly HealthReport[] => {
+    const now = health();
+    return [{ name: 'Dataplane', ok: now[kind], detail: now.detail }];
+  };
   try {
     const server = await serveHttpStatus({
       address: parseAddress(options.health),
@@ -76,16 +91,17 @@ export async function startStatusServer(context: DriverContext): Promise<StatusS
     });
     log.info('Health and metrics are served', { address: server.address });
     return {
-      setSession: (next) => {
-        session = next;
+      setSession,
+      close: async () => {
+        notifier?.stop();
+        await server.close();
       },
-      close: () => server.close(),
     };
   } catch (error) {
     log.error('Health and metrics cannot be served; the dataplane runs without', {
       address: options.health,
       error: errorMessage(error),
     });
-    return nothing;
+    return withoutServer;
   }
 }

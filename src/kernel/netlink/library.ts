@@ -7,6 +7,7 @@ import { errorMessage } from '../../base/errors.js';
 export interface NativeLibrary {
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, address: Buffer, length: number): number;
+  connect(fd: number, address: Buffer, length: number): number;
   send(fd: number, data: Buffer, length: number, flags: number): number;
   /** The same in a thread of the pool, for large data; errno is not known afterwards. `data` must not change meanwhile. */
   sendInThread(fd: number, data: Buffer, length: number, flags: number): Promise<number>;
@@ -69,6 +70,7 @@ function load(): NativeLoad {
     const library: NativeLibrary = {
       socket: call('int socket(int domain, int type, int protocol)'),
       bind: call('int bind(int fd, const uint8_t *address, uint32_t length)'),
+      connect: call('int connect(int fd, const uint8_t *address, uint32_t length)'),
       send,
       sendInThread: (fd, data, length, flags) =>
         new Promise((resolve, reject) => {

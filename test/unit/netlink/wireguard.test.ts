@@ -180,6 +180,7 @@ function answering(errno: number): { readonly library: NativeLibrary; readonly s
   let waiting: Buffer | null = null;
   const library: NativeLibrary = {
     socket: () => 3,
+    connect: () => 0,
     bind: () => 0,
     send: (_fd, data, length) => {
       sent.push(Buffer.from(data));
