@@ -1,8 +1,12 @@
 // Two projects: `unit` needs nothing of the machine, `kernel` needs root, namespaces and the real tools.
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/kernel/support/sequencer.js';
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
+    // One line for each file: the list of its slow tests is noise in a suite where all are.
+    slowTestThreshold: Number.POSITIVE_INFINITY,
     projects: [
       {
         test: {
@@ -17,12 +21,15 @@ export default defineConfig({
         test: {
           name: 'kernel',
           include: ['test/kernel/**/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 60_000,
-          // Shared machines stall for seconds. What fails twice in a row is a failure; vitest names what needed a second try.
+          globalSetup: ['test/kernel/support/leftovers.ts'],
+          // Far above what any test takes: these are for what hangs, not for what is slow.
+          testTimeout: 300_000,
+          hookTimeout: 180_000,
+          // Shared machines stall for seconds. What fails twice in a row is a failure; run-tests lists what needed a second try.
           retry: 1,
           pool: 'forks',
-          maxWorkers: 2,
+          // A third of a test's time is waiting for the kernel, so two processors keep three workers busy.
+          maxWorkers: 3,
         },
       },
     ],

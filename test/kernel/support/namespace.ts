@@ -24,7 +24,7 @@ export async function requireRoot(): Promise<void> {
 export async function createNamespace(purpose: string): Promise<Namespace> {
   await requireRoot();
   counter += 1;
-  const name = `fdp-${purpose}-${process.pid}-${counter}`;
+  const name = `fdp-${purpose}-${process.env['FDP_RUN'] ?? 'run'}-${process.pid}-${counter}`;
   await execa('ip', ['netns', 'add', name]);
   const run: Namespace['run'] = async (argv, options = {}) => {
     const result = await execa('ip', ['netns', 'exec', name, ...argv], {
