@@ -57,7 +57,7 @@ describe('F4 writing fails', () => {
       const wanted = await stateAfter(mode, names, change);
       await tools.failTimes(names, times, 'injected failure');
       change(node);
-      await node.becomes(wanted, 30_000);
+      await node.becomes(wanted);
       await node.settled();
       await node.becomes(wanted);
       await node.statusBecomes(() => node.podStatus(2), 'up');
@@ -88,7 +88,7 @@ describe('F11 a tool', () => {
     const wanted = await stateAfter(mode, names, change);
     await tools.set(names, 'mkdir "$here.once" 2>/dev/null && kill -9 $$\nreal "$@"');
     change(node);
-    await node.becomes(wanted, 30_000);
+    await node.becomes(wanted);
   });
 
   test.each(WRITERS)('in %s: %s that is slow delays and breaks nothing', async (mode, names, change) => {
@@ -98,7 +98,7 @@ describe('F11 a tool', () => {
     const wanted = await stateAfter(mode, names, change);
     await tools.set(names, 'sleep 1.5\nreal "$@"');
     change(node);
-    await node.becomes(wanted, 60_000);
+    await node.becomes(wanted);
     expect(node.problems()).toBe('');
   });
 

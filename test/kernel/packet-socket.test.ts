@@ -26,7 +26,10 @@ beforeEach(async () => {
     ip addr add 192.168.0.9/24 dev ext0; ip addr add fd00::9/64 dev ext0 nodad
     ip link set ext0 up`);
   // A link's queue drops what is sent before the kernel has noticed its carrier, which takes longer than an `ip` command.
-  for (const [namespace, link] of [[node, 'eth0'], [client, 'ext0']] as const) {
+  for (const [namespace, link] of [
+    [node, 'eth0'],
+    [client, 'ext0'],
+  ] as const) {
     await until(async () => expect(await namespace.run(['ip', 'link', 'show', link])).toContain('state UP'));
   }
 });

@@ -84,7 +84,6 @@ test(
           return felix.inSync;
         },
         () => `not in sync\n${felix.output}\n${service.transcript()}`,
-        30_000,
       );
     };
     let service = await startService();

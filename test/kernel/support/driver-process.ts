@@ -17,6 +17,12 @@ const ENTRY = join(import.meta.dirname, '../../../bin/felix-dataplane');
 /** Number of the environment among the configuration sources (dataplane.md 0.2). */
 const ENVIRONMENT_SOURCE = 5;
 
+/** How long a condition is waited for that holds soon, unless something is broken or the machine stands still. */
+export const PATIENCE_MS = 60_000;
+
+/** How long `nextApply` waits: what comes without an apply (a status, a neighbour) must not be waited for long. */
+const APPLY_MS = 150;
+
 /** The parameters that put a recording into a mode (shared/README.md). */
 export function modeParameters(mode: Mode): Record<string, string> {
   if (mode === 'nftables') return { NFTablesMode: 'Enabled' };
@@ -130,8 +136,34 @@ export class DriverProcess {
     return this.logs.reduce((sum, line) => sum + (line.msg === 'Applied' ? Number(line['operations']) : 0), 0);
   }
 
+  /** Number of applies so far. */
+  get applies(): number {
+    return this.logs.reduce((sum, line) => sum + (line.msg === 'Applied' ? 1 : 0), 0);
+  }
+
+  /** Resolves when there were more than `before` applies, at the latest after 150 ms. */
+  async nextApply(before: number): Promise<void> {
+    const deadline = Date.now() + APPLY_MS;
+    while (this.applies <= before && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+
   get inSync(): boolean {
     return this.received.some((message) => message.payload.case === 'dataplaneInSync');
+  }
+
+  /** Throws with its last words when it has ended: there is nothing more to wait for. */
+  assertRunning(): void {
+    if (this.isRunning) return;
+    const how = this.#child.signalCode ?? this.#child.exitCode;
+    throw new Error(`The driver has ended (${how})\n${this.rawOutput}\n${this.transcript()}`);
+  }
+
+  /** The last lines, for messages of failed tests. */
+  transcript(): string {
+    return this.logs
+      .slice(-15)
+      .map((line) => JSON.stringify(line))
+      .join('\n');
   }
 
   /** SIGTERM, then the exit; SIGKILL after five seconds. Removes the state folder. */
@@ -174,7 +206,7 @@ export class DriverProcess {
 export async function waitFor(
   condition: () => boolean | Promise<boolean>,
   describe: () => string,
-  timeoutMs = 15_000,
+  timeoutMs = PATIENCE_MS,
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { fromBinary } from '@bufbuild/protobuf';
 import { type FromDataplane, FromDataplaneSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
-import { framed, waitFor } from './driver-process.js';
+import { framed, waitFor, PATIENCE_MS } from './driver-process.js';
 import { driverEnvironment, temporaryFolder } from './program.js';
 
 /**
@@ -101,7 +101,7 @@ export class FakeFelix {
     (this.#child.stdio[3] as Writable).write(bytes);
   }
 
-  async waitInSync(timeoutMs = 20_000): Promise<void> {
+  async waitInSync(timeoutMs = PATIENCE_MS): Promise<void> {
     await waitFor(
       () => this.inSync,
       () => `not in sync\n${this.output}`,

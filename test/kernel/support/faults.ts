@@ -9,7 +9,7 @@ import type { DataplaneMessage } from '../../../src/managers/manager.js';
 import { type ToDataplane, ToDataplaneSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
 import { ipSet, policy, profile, tier, workload } from '../../fakes/messages.js';
 import { loadRecording, type Mode, splitFrames } from '../../fixtures/recording.js';
-import { DriverProcess, modeParameters, waitFor, withParameters } from './driver-process.js';
+import { DriverProcess, modeParameters, waitFor, withParameters, PATIENCE_MS } from './driver-process.js';
 import { dumpKernel, type KernelDump } from './dump.js';
 import { createNamespace, type Namespace } from './namespace.js';
 import { quiet } from './replay.js';
@@ -122,7 +122,6 @@ export class FaultNode {
     await waitFor(
       () => this.driver.inSync,
       () => `not in sync\n${this.problems()}`,
-      30_000,
     );
   }
 
@@ -134,12 +133,15 @@ export class FaultNode {
   }
 
   /** Waits until the kernel is as `expected`; fails with the difference. */
-  async becomes(expected: KernelDump, timeoutMs = 20_000): Promise<void> {
+  async becomes(expected: KernelDump, timeoutMs = PATIENCE_MS): Promise<void> {
     let actual: KernelDump = {};
     await waitFor(
       async () => {
+        const applies = this.driver.applies;
         actual = await dumpKernel(this.namespace, this.mode);
-        return JSON.stringify(actual) === JSON.stringify(expected);
+        if (JSON.stringify(actual) === JSON.stringify(expected)) return true;
+        await this.driver.nextApply(applies);
+        return false;
       },
       () => 'the kernel stays different',
       timeoutMs,

@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import type { FromDataplane } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
 import type { Mode } from '../../fixtures/recording.js';
-import { waitFor } from './driver-process.js';
+import { waitFor, PATIENCE_MS } from './driver-process.js';
 import { dumpKernel, type KernelDump } from './dump.js';
 import type { Namespace } from './namespace.js';
 import { statusText } from './status.js';
@@ -15,13 +15,15 @@ export interface KernelPlace {
   readonly received?: readonly FromDataplane[];
   /** Where the step begins in `received`. */
   readonly firstMessage?: number;
+  /** Applied to what the kernel holds before it is compared. */
+  readonly normalise?: (dump: KernelDump) => KernelDump;
   /** For the message of a failure. */
   describe(): string;
 }
 
 /** Waits until the kernel, and the statuses where they are known, are as expected; fails with a readable diff. */
-export async function expectState(place: KernelPlace, wanted: KernelDump, timeoutMs = 20_000): Promise<void> {
-  const { namespace, mode, received, firstMessage = 0 } = place;
+export async function expectState(place: KernelPlace, wanted: KernelDump, timeoutMs = PATIENCE_MS): Promise<void> {
+  const { namespace, mode, received, firstMessage = 0, normalise = (dump) => dump } = place;
   const expected = { ...wanted };
   if (received === undefined) delete expected['status'];
   let actual: KernelDump = {};
@@ -30,7 +32,7 @@ export async function expectState(place: KernelPlace, wanted: KernelDump, timeou
   try {
     await waitFor(
       async () => {
-        actual = await dumpKernel(namespace, mode);
+        actual = normalise(await dumpKernel(namespace, mode));
         if (received !== undefined) {
           const isInSync = received.some((message) => message.payload.case === 'dataplaneInSync');
           const status = statusText(received.slice(firstMessage), isInSync);

@@ -191,11 +191,14 @@ export class PacketNode {
     let since = Date.now();
     await waitFor(
       () => {
+        driver.assertRunning();
         if (driver.logs.length !== seen) since = Date.now();
         seen = driver.logs.length;
         return driver.inSync && this.#applies() > before && Date.now() - since > 100;
       },
-      () => `the driver has not applied\n${driver.rawOutput}${this.problems()}`,
+      () =>
+        `the driver has not applied: ${driver.inSync ? '' : 'not '}in sync, ${this.#applies()} applies, ${before} before\n` +
+        `${driver.rawOutput}${this.problems()}\n${driver.transcript()}`,
     );
   }
 

@@ -1,12 +1,16 @@
 // Plays recordings one after the other into one namespace and compares with what the last one makes alone.
+import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { loadRecording, type Mode, recordingNames } from '../../fixtures/recording.js';
 import { DIFFERENCES } from './differences.js';
 import { DriverProcess, waitFor } from './driver-process.js';
 import { dumpKernel, type KernelDump } from './dump.js';
+import { expectState } from './kernel-state.js';
 import { createNamespace, type Namespace } from './namespace.js';
+import { Program, temporaryFolder } from './program.js';
 import type { SeededRandom } from './random.js';
 import { expectedDump, expectKernel, quiet, recordingFrames } from './replay.js';
+import { TestControl } from './sessions.js';
 
 /** `second` is played where `first` was played before. */
 interface Pair {
@@ -34,12 +38,14 @@ function shard<T>(items: readonly T[], index: number, count: number): T[] {
 
 /**
  * Takes the links of the host away, as a new boot of its pods and NICs would. What the driver made itself stays: rules,
- * sets, blackholes, routing rules and tunnel devices.
+ * sets, blackholes, routing rules and tunnel devices. As a group the kernel waits once for all of them, not for each.
  */
 const REMOVE_LINKS = `
-for name in $(ls /sys/class/net); do
-  case $name in lo|vxlan*.calico|tunl0|wireguard.cali|wg-v6.cali) ;; *) ip link del $name 2>/dev/null || true ;; esac
-done`;
+for path in /sys/class/net/*; do
+  name=\${path##*/}
+  case $name in lo|vxlan*.calico|tunl0|wireguard.cali|wg-v6.cali|bonding_masters) ;; *) echo "link set $name group 77" ;; esac
+done | ip -batch -
+if [ -n "$(ip -o link show group 77)" ]; then ip link del group 77; fi`;
 
 /**
  * A permanent neighbour outlives its pod for as long as the link is there (Felix keeps it too), so which of them ever
@@ -61,23 +67,28 @@ export function withoutHistory(dump: KernelDump): KernelDump {
   return text === '' ? kernel : { ...kernel, neigh: text };
 }
 
-/** A namespace in which recordings are played in turn, each by a driver of its own. */
+/** Plays a recording in a namespace and waits until the kernel is as expected. */
+type Play = (namespace: Namespace, name: string, mode: Mode, expected: KernelDump) => Promise<void>;
+
+/** A namespace in which recordings are played in turn, each by a dataplane of its own. */
 class Stage {
   readonly #mode: Mode;
+  readonly #play: Play;
   /** What recordings that Felix cannot play make by themselves. */
   readonly #alone = new Map<string, KernelDump>();
   #namespace: Namespace | null = null;
   /** Name of what was played last. */
   #last: string | null = null;
 
-  constructor(mode: Mode) {
+  constructor(mode: Mode, play: Play) {
     this.#mode = mode;
+    this.#play = play;
   }
 
   /** Plays both, the first only if it was not played last, and checks the state after the second. */
   async check({ first, second }: Pair): Promise<void> {
-    if (this.#last !== first) await this.#play(first);
-    await this.#play(second);
+    if (this.#last !== first) await this.#next(first);
+    await this.#next(second);
   }
 
   async close(): Promise<void> {
@@ -85,10 +96,12 @@ class Stage {
     this.#namespace = null;
   }
 
-  async #play(name: string): Promise<void> {
+  async #next(name: string): Promise<void> {
     this.#namespace ??= await createNamespace('pairs');
+    // After a failure nothing is known of what was played last.
+    this.#last = null;
+    await this.#play(this.#namespace, name, this.#mode, await this.#expected(name));
     this.#last = name;
-    await play(this.#namespace, name, this.#mode, await this.#expected(name));
   }
 
   async #expected(name: string): Promise<KernelDump> {
@@ -101,7 +114,7 @@ class Stage {
     if (known !== undefined) return known;
     const namespace = await createNamespace('alone');
     try {
-      await play(namespace, name, this.#mode, null);
+      await playAsProcess(namespace, name, this.#mode, null);
       const dump = withoutHistory(await dumpKernel(namespace, this.#mode));
       this.#alone.set(name, dump);
       return dump;
@@ -112,7 +125,12 @@ class Stage {
 }
 
 /** Starts a driver on fresh links, sends the whole stream and waits for the expected state, or for rest. */
-async function play(namespace: Namespace, name: string, mode: Mode, expected: KernelDump | null): Promise<void> {
+async function playAsProcess(
+  namespace: Namespace,
+  name: string,
+  mode: Mode,
+  expected: KernelDump | null,
+): Promise<void> {
   const recording = loadRecording(name);
   await namespace.shell(`${REMOVE_LINKS}\n${recording.hostScript}`);
   const driver = new DriverProcess(namespace);
@@ -135,17 +153,60 @@ async function play(namespace: Namespace, name: string, mode: Mode, expected: Ke
 }
 
 /**
- * Registers a test for each ordered pair of recordings, those too on which Felix fails in the mode, in the `index`th of `count` parts of them all.
+ * One service for all recordings: each is a session, for which it builds a new dataplane over the kernel as it stands. It
+ * spares the two starts of a process for each recording, and the kernel cannot tell it from a restart.
+ */
+class PairService {
+  readonly #folder = temporaryFolder();
+  #program: Program | null = null;
+  #sessions = 0;
+
+  readonly play: Play = async (namespace, name, mode, expected) => {
+    const recording = loadRecording(name);
+    await namespace.shell(`${REMOVE_LINKS}\n${recording.hostScript}`);
+    const path = join(this.#folder.path, 'driver.sock');
+    const program = (this.#program ??= new Program(['serve', '--listen', `unix:${path}`], {
+      enter: namespace.enter,
+      environment: { DATAPLANE_LOG_LEVEL: 'info' },
+    }));
+    await program.logged('felix-dataplane serves');
+    const control = await TestControl.dial(path);
+    try {
+      control.send(recordingFrames(recording, mode));
+      await control.waitInSync(() => `${name} is not in sync\n${program.transcript()}`);
+      const place = { namespace, mode, normalise: withoutHistory, describe: () => program.transcript() };
+      await expectState(place, expected);
+    } finally {
+      await control.session.close();
+      this.#sessions += 1;
+      await program.logged('The control plane is gone; everything stays in force', this.#sessions - 1);
+    }
+  };
+
+  async close(): Promise<void> {
+    const exit = await this.#program?.stop();
+    this.#folder.remove();
+    if (exit !== undefined) expect(exit).toEqual({ code: 0, signal: null });
+  }
+}
+
+/**
+ * Registers a test for each ordered pair of recordings, those too on which Felix fails in the mode, in the `index`th of
+ * `count` parts of them all. Between two recordings the dataplane is built anew in one process.
  */
 export function testEveryPair(mode: Mode, index: number, count: number): void {
-  const stage = new Stage(mode);
-  afterAll(() => stage.close());
+  const service = new PairService();
+  const stage = new Stage(mode, service.play);
+  afterAll(async () => {
+    await service.close();
+    await stage.close();
+  });
   testPairs(stage, shard(everyPair(recordingNames()), index, count));
 }
 
-/** Registers tests for `count` pairs drawn at random. */
+/** Registers tests for `count` pairs drawn at random, with a new process for each recording. */
 export function testSomePairs(mode: Mode, count: number, random: SeededRandom): void {
-  const stage = new Stage(mode);
+  const stage = new Stage(mode, playAsProcess);
   afterAll(() => stage.close());
   const names = recordingNames();
   let first = random.pick(names);

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { type LogLine, waitFor } from './driver-process.js';
+import { type LogLine, waitFor, PATIENCE_MS } from './driver-process.js';
 
 /** The executable. */
 export const EXECUTABLE = join(import.meta.dirname, '../../../bin/felix-dataplane');
@@ -81,7 +81,7 @@ export class Program {
   }
 
   /** Waits until a message was logged more than `before` times; fails when the program ended or went wrong. */
-  async logged(message: string, before = 0, timeoutMs = 20_000): Promise<void> {
+  async logged(message: string, before = 0, timeoutMs = PATIENCE_MS): Promise<void> {
     await waitFor(
       () => this.lines(message).length > before,
       () => `"${message}" was not logged\n${this.transcript()}`,

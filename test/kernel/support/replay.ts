@@ -1,7 +1,7 @@
 // Plays a recording into the driver step by step and compares the kernel with what Felix made of the same frames.
 import { expect } from 'vitest';
 import { loadRecording, type Mode, type Recording, splitFrames } from '../../fixtures/recording.js';
-import { DriverProcess, modeParameters, waitFor, withParameters } from './driver-process.js';
+import { DriverProcess, modeParameters, PATIENCE_MS, waitFor, withParameters } from './driver-process.js';
 import { dumpKernel, type KernelDump } from './dump.js';
 import { createNamespace, type Namespace } from './namespace.js';
 import { statusText } from './status.js';
@@ -70,7 +70,7 @@ export async function expectKernel(
   mode: Mode,
   expected: KernelDump,
   firstMessage: number,
-  { timeoutMs = 20_000, normalise = (dump) => dump }: CompareOptions = {},
+  { timeoutMs = PATIENCE_MS, normalise = (dump) => dump }: CompareOptions = {},
 ): Promise<void> {
   let actual: KernelDump = {};
   const current = async (): Promise<KernelDump> => {
@@ -86,8 +86,13 @@ export async function expectKernel(
   try {
     await waitFor(
       async () => {
+        const applies = driver.applies;
         actual = await current();
-        return same();
+        if (same()) return true;
+        driver.assertRunning();
+        // Most of what is missing comes with the next apply, and a dump takes the time of a dozen processes.
+        await driver.nextApply(applies);
+        return false;
       },
       () => 'kernel differs',
       timeoutMs,

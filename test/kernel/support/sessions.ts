@@ -43,6 +43,6 @@ export class TestControl {
   }
 
   async waitInSync(describe: () => string): Promise<void> {
-    await waitFor(() => this.inSync, describe, 20_000);
+    await waitFor(() => this.inSync, describe);
   }
 }
