@@ -98,7 +98,7 @@ export class DataplaneLoop {
     this.#schedule();
   }
 
-  /** Milliseconds since the loop last turned while it had work, 0 when idle: what a watchdog looks at. */
+  /** Milliseconds since the running apply last got on (a reconciler ended), 0 when idle: what a watchdog looks at. */
   stalledMs(): number {
     return this.#running === null ? 0 : this.#options.clock.nowMs() - this.#lastProgressMs;
   }
@@ -136,7 +136,12 @@ export class DataplaneLoop {
   async #apply(): Promise<void> {
     const { phases, clock, log } = this.#options;
     this.#deliver();
-    const outcome = await applyOnce(phases, clock, log, (refused) => this.#closeUsersOfSets(refused));
+    const outcome = await applyOnce(phases, clock, log, {
+      onRefusedSets: (refused) => this.#closeUsersOfSets(refused),
+      onProgress: () => {
+        this.#lastProgressMs = clock.nowMs();
+      },
+    });
     const refusals = JSON.stringify(outcome.refused);
     if (refusals !== this.#refusals) {
       // What uses a refused set is closed, or opened again, by an apply of its own.

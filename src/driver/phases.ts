@@ -22,11 +22,18 @@ export interface ApplyPhases {
   readonly cleanups: readonly Reconciler[];
 }
 
-/**
- * Told between sets and tables which sets are refused, before any rule that uses one is written. Returns whether the
- * managers have to close something for it.
- */
-export type RefusedSetsListener = (refused: readonly Refusal[]) => boolean;
+/** Who is told of an apply while it runs. Must not throw. */
+export interface ApplyListeners {
+  /**
+   * Told between sets and tables which sets are refused, before any rule that uses one is written. Returns whether the
+   * managers have to close something for it.
+   */
+  readonly onRefusedSets: (refused: readonly Refusal[]) => boolean;
+  /** Called whenever a reconciler ends: an apply that is long but moves does not hang. */
+  readonly onProgress: () => void;
+}
+
+const NOBODY: ApplyListeners = { onRefusedSets: () => false, onProgress: () => undefined };
 
 /** What an apply left behind. */
 export interface ApplyOutcome {
@@ -70,7 +77,7 @@ export async function applyOnce(
   phases: ApplyPhases,
   clock: Clock,
   log: Logger,
-  onRefusedSets: RefusedSetsListener = () => false,
+  { onRefusedSets, onProgress }: ApplyListeners = NOBODY,
 ): Promise<ApplyOutcome> {
   const outcome = new OutcomeBuilder();
   const timed = async (phase: string, work: () => Promise<void>): Promise<void> => {
@@ -85,10 +92,14 @@ export async function applyOnce(
       outcome.dirty = true;
       log.warn(`${reconciler.name} could not be applied, will retry`, { error: errorMessage(error) });
     }
+    onProgress();
   };
+  const all = async (work: readonly Promise<ApplyResult>[]): Promise<ApplyResult[]> =>
+    settleAll(work.map((one) => one.finally(onProgress)));
 
   await timed('managers', () => {
     runManagers(phases.managers, outcome, log);
+    onProgress();
     return Promise.resolve();
   });
   await timed('settings', async () => {
@@ -96,7 +107,7 @@ export async function applyOnce(
   });
   const refusedSets: Refusal[] = [];
   const sets = timed('sets', async () => {
-    for (const result of await settleAll(phases.ipSets.map((plane) => plane.apply()))) {
+    for (const result of await all(phases.ipSets.map((plane) => plane.apply()))) {
       outcome.add(result);
       refusedSets.push(...result.refused);
     }
@@ -114,10 +125,10 @@ export async function applyOnce(
     // A rule over a set that is not as wanted must not be in force for one moment: its policy is written closed.
     if (onRefusedSets(refusedSets)) runManagers(phases.managers, outcome, log);
     await timed('tables', async () => {
-      for (const result of await settleAll(phases.tables.map((table) => table.apply()))) outcome.add(result);
+      for (const result of await all(phases.tables.map((table) => table.apply()))) outcome.add(result);
     });
     await timed('deletions', async () => {
-      for (const result of await settleAll(phases.ipSets.map((plane) => plane.applyDeletions()))) {
+      for (const result of await all(phases.ipSets.map((plane) => plane.applyDeletions()))) {
         outcome.add(result);
         if (result.rescheduleAfterMs !== undefined)
           outcome.reschedule(Math.min(result.rescheduleAfterMs, MAX_DELETION_DELAY_MS));

@@ -30,7 +30,8 @@ export class FlapDamper {
   readonly #clock: Clock;
   readonly #deliver: (ifindex: number, news: InterfaceNews) => void;
   readonly #queues = new Map<number, QueuedNews[]>();
-  #timer: Timer | null = null;
+  /** Never later than the earliest news that waits. */
+  #timer: { readonly dueMs: number; readonly timer: Timer } | null = null;
 
   constructor(clock: Clock, deliver: (ifindex: number, news: InterfaceNews) => void) {
     this.#clock = clock;
@@ -50,8 +51,7 @@ export class FlapDamper {
     );
     const nowMs = this.#clock.nowMs();
     kept.push({ readyAtMs: bad ? nowMs + DAMPING_MS : nowMs, news });
-    this.#queues.set(ifindex, kept);
-    this.#drain();
+    this.#drain(ifindex, kept, nowMs);
   }
 
   /**
@@ -67,26 +67,29 @@ export class FlapDamper {
   }
 
   stop(): void {
-    this.#timer?.cancel();
+    this.#timer?.timer.cancel();
     this.#queues.clear();
   }
 
-  #drain(): void {
-    const nowMs = this.#clock.nowMs();
-    let nextMs = Number.POSITIVE_INFINITY;
-    for (const [ifindex, queue] of [...this.#queues]) {
-      const waits = queue.findIndex((item) => item.readyAtMs > nowMs);
-      const ready = waits < 0 ? queue : queue.slice(0, waits);
-      const left = waits < 0 ? [] : queue.slice(waits);
-      if (left.length === 0) this.#queues.delete(ifindex);
-      else this.#queues.set(ifindex, left);
-      for (const item of ready) this.#deliver(ifindex, item.news);
-      nextMs = Math.min(nextMs, left[0]?.readyAtMs ?? Number.POSITIVE_INFINITY);
-    }
-    this.#timer?.cancel();
-    this.#timer = null;
-    if (nextMs < Number.POSITIVE_INFINITY) {
-      this.#timer = this.#clock.setTimer(nextMs - nowMs, () => this.#drain());
-    }
+  /** Delivers what is ready of one interface, and sees to it that the rest will be. */
+  #drain(ifindex: number, queue: readonly QueuedNews[], nowMs: number): void {
+    const waits = queue.findIndex((item) => item.readyAtMs > nowMs);
+    const ready = waits < 0 ? queue : queue.slice(0, waits);
+    const left = waits < 0 ? [] : queue.slice(waits);
+    if (left.length === 0) this.#queues.delete(ifindex);
+    else this.#queues.set(ifindex, left);
+    for (const item of ready) this.#deliver(ifindex, item.news);
+    if (left[0] !== undefined) this.#arm(left[0].readyAtMs);
+  }
+
+  #arm(dueMs: number): void {
+    if (this.#timer !== null && this.#timer.dueMs <= dueMs) return;
+    this.#timer?.timer.cancel();
+    const timer = this.#clock.setTimer(dueMs - this.#clock.nowMs(), () => {
+      this.#timer = null;
+      const nowMs = this.#clock.nowMs();
+      for (const [ifindex, queue] of [...this.#queues]) this.#drain(ifindex, queue, nowMs);
+    });
+    this.#timer = { dueMs, timer };
   }
 }

@@ -13,6 +13,9 @@ import { LinkState } from './link-state.js';
 /** A failed listing is tried again after this long; until the first succeeds nothing is in sync. */
 const RETRY_DELAY_MS = 1_000;
 
+/** From so many links on, all addresses are listed at once: the kernel walks all of them for each link. */
+const MANY_LINKS = 8;
+
 /** What a monitor is made with. */
 export interface InterfaceMonitorOptions {
   readonly source: LinkEventSource;
@@ -44,6 +47,8 @@ export class InterfaceMonitor {
   readonly #damper: FlapDamper;
   /** Index by name as the newest news have it, ahead of what is told. */
   readonly #newestIndex = new Map<string, number>();
+  /** Indexes that news or a listing have told of. */
+  readonly #knownIndexes = new Set<number>();
   /** Links of which news came while a listing was under way: the listing is older than what they say. */
   readonly #touched = new Set<number>();
   readonly #toList = new Set<number>();
@@ -111,12 +116,17 @@ export class InterfaceMonitor {
       this.queueResync();
       return;
     }
-    const ifindex = event.kind === 'address' ? this.#newestIndex.get(event.interfaceName) : event.ifindex;
-    // An address of a link that is not known yet is found when the link itself is told of.
+    const ifindex = 'ifindex' in event ? event.ifindex : this.#newestIndex.get(event.interfaceName);
     if (ifindex === undefined) return;
-    if (event.kind === 'link') this.#newestIndex.set(event.name, ifindex);
-    else if (event.kind === 'link-gone' && this.#newestIndex.get(event.name) === ifindex) {
-      this.#newestIndex.delete(event.name);
+    if (event.kind === 'link') {
+      this.#newestIndex.set(event.name, ifindex);
+      this.#knownIndexes.add(ifindex);
+    } else if (event.kind === 'link-gone') {
+      this.#knownIndexes.delete(ifindex);
+      if (this.#newestIndex.get(event.name) === ifindex) this.#newestIndex.delete(event.name);
+    } else if (!this.#knownIndexes.has(ifindex)) {
+      // An address of a link that is not known yet is found when the link itself is told of.
+      return;
     }
     if (this.#isListing) this.#touched.add(ifindex);
     this.#damper.push(ifindex, event);
@@ -174,7 +184,7 @@ export class InterfaceMonitor {
     const indexes = [...this.#toList];
     this.#toList.clear();
     const names = indexes.map((ifindex) => this.#state.nameOf(ifindex)).filter((name) => name !== undefined);
-    const routes = names.length === 0 ? [] : await this.#listLocalRoutes(names);
+    const routes = names.length === 0 ? [] : await this.#listLocalRoutes(names.length > MANY_LINKS ? undefined : names);
     if (!this.#stopped) this.#adoptAddresses(indexes, routes);
   }
 
@@ -191,11 +201,14 @@ export class InterfaceMonitor {
   #adoptLinks(links: readonly ListedLink[]): void {
     const listed = new Set(links.map((link) => link.ifindex));
     for (const ifindex of this.#state.indexes()) {
-      if (!listed.has(ifindex) && !this.#touched.has(ifindex)) this.#state.removeLink(ifindex);
+      if (listed.has(ifindex) || this.#touched.has(ifindex)) continue;
+      this.#knownIndexes.delete(ifindex);
+      this.#state.removeLink(ifindex);
     }
     for (const link of links) {
       if (this.#touched.has(link.ifindex)) continue;
       this.#newestIndex.set(link.name, link.ifindex);
+      this.#knownIndexes.add(link.ifindex);
       this.#state.setLink(link.ifindex, link.name, link.isRunning);
     }
   }

@@ -8,8 +8,11 @@ import type { ProcessStream, StartProcessStream } from '../kernel/process-stream
 export type LinkEvent =
   | { readonly kind: 'link'; readonly ifindex: number; readonly name: string; readonly isRunning: boolean }
   | { readonly kind: 'link-gone'; readonly ifindex: number; readonly name: string }
-  /** A route of type local in the local table: an address of the node. `dst` with length. */
-  | { readonly kind: 'address'; readonly interfaceName: string; readonly dst: string; readonly isGone: boolean }
+  /** A route of type local in the local table: an address of the node. `dst` with length. Sources know index or name. */
+  | ({ readonly kind: 'address'; readonly dst: string; readonly isGone: boolean } & (
+      | { readonly interfaceName: string }
+      | { readonly ifindex: number }
+    ))
   /** News may have been lost, or the source has just begun: only a full listing tells the state. */
   | { readonly kind: 'lost' };
 

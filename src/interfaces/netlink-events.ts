@@ -16,8 +16,6 @@ const AF_BRIDGE = 7;
 /** News by rtnetlink. Begins with `lost`, so that whoever listens lists everything once it is subscribed. */
 export class NetlinkEventSource implements LinkEventSource {
   readonly #socket: NetlinkSocket;
-  /** Address news name the interface by index; its name is what the last link news said. */
-  readonly #names = new Map<number, string>();
 
   constructor(library: NativeLibrary) {
     this.#socket = new NetlinkSocket(library, NETLINK.route, {
@@ -59,11 +57,7 @@ export class NetlinkEventSource implements LinkEventSource {
     const ifindex = payload.readInt32LE(4);
     const name = attributeText(parseAttributes(payload.subarray(16)).get(IFLA_NAME));
     if (name === '') return null;
-    if (isGone) {
-      this.#names.delete(ifindex);
-      return { kind: 'link-gone', ifindex, name };
-    }
-    this.#names.set(ifindex, name);
+    if (isGone) return { kind: 'link-gone', ifindex, name };
     return { kind: 'link', ifindex, name, isRunning: (payload.readUInt32LE(8) & IFF_RUNNING) !== 0 };
   }
 
@@ -75,9 +69,6 @@ export class NetlinkEventSource implements LinkEventSource {
     const dst = attributes.get(RTA.dst);
     const ifindex = attributes.get(RTA.outInterface)?.readUInt32LE(0);
     if (table !== LOCAL_TABLE || dst === undefined || ifindex === undefined) return null;
-    const interfaceName = this.#names.get(ifindex);
-    // An interface that was there before us: only a listing knows its name.
-    if (interfaceName === undefined) return { kind: 'lost' };
-    return { kind: 'address', interfaceName, dst: `${addressText(dst)}/${payload.readUInt8(1)}`, isGone };
+    return { kind: 'address', ifindex, dst: `${addressText(dst)}/${payload.readUInt8(1)}`, isGone };
   }
 }

@@ -34,6 +34,8 @@ import type {
 
 /** A dump that was interrupted by a change is taken again this often (6.1). */
 const DUMP_ATTEMPTS = 5;
+/** From so many operations on, the indexes of all links are read at once. */
+const MANY_OPERATIONS = 64;
 const ENOENT = 2;
 const RTA_OUT_INTERFACE = 4;
 const RTA_TABLE = 15;
@@ -232,7 +234,7 @@ export class NetlinkRouteKernel implements RouteKernel {
   /** Interface indexes are looked up as late as possible: a link may be created by an operation just before. */
   #applyRun(operations: readonly RtnetlinkOperation[]): (KernelFailure | null)[] {
     const results: (KernelFailure | null)[] = [];
-    const indexes = new Map<string, number | null>();
+    const indexes = this.#indexesOf(operations);
     const lookUp = (name: string): number | null => {
       const known = indexes.get(name);
       if (known !== undefined) return known;
@@ -262,6 +264,23 @@ export class NetlinkRouteKernel implements RouteKernel {
     }
     flush();
     return results;
+  }
+
+  /** One listing instead of many questions, each of which waits for the kernel's lock on links. */
+  #indexesOf(operations: readonly RtnetlinkOperation[]): Map<string, number | null> {
+    const indexes = new Map<string, number | null>();
+    if (operations.length < MANY_OPERATIONS) return indexes;
+    try {
+      this.#links(({ payload }) => {
+        const name = attributeText(parseAttributes(payload.subarray(16)).get(IFLA_NAME));
+        indexes.set(name, payload.readInt32LE(4));
+      });
+    } catch (error) {
+      // A listing that a change interrupted is no reason to fail: names are then looked up one by one.
+      if (!(error instanceof NetlinkError)) throw error;
+      indexes.clear();
+    }
+    return indexes;
   }
 
   #routes(family: Family, table: number, names: InterfaceNames, ifindex: number | null): KernelRoute[] {

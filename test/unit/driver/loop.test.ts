@@ -87,6 +87,21 @@ class Rig {
   }
 }
 
+test('an apply that is long but gets on does not look hung', async () => {
+  const rig = new Rig();
+  const late = (ms: number) => (): Promise<ApplyResult> =>
+    new Promise((resolve) => rig.clock.setTimer(ms, () => resolve(CLEAN)));
+  for (const name of ['settings', 'sets', 'tables']) rig.results.set(name, late(60_000));
+  rig.loop.open();
+  rig.loop.setInterfacesInSync();
+  await rig.clock.advance(59_000);
+  expect(rig.loop.stalledMs()).toBe(59_000);
+  await rig.clock.advance(60_000);
+  expect(rig.loop.stalledMs(), 'the sets have been at it since the settings ended').toBe(59_000);
+  await rig.clock.advance(200_000);
+  expect(rig.loop.stalledMs(), 'idle').toBe(0);
+});
+
 describe('DataplaneLoop', () => {
   test('writes nothing before InSync, nor before the interface listing', async () => {
     const rig = new Rig();

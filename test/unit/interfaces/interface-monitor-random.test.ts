@@ -135,7 +135,9 @@ class World implements LinkLister {
         if (link === undefined) return;
         const isGone = link.addresses.delete(action.address);
         if (!isGone) link.addresses.add(action.address);
-        this.#news({ kind: 'address', interfaceName: action.name, dst: `${action.address}/32`, isGone });
+        // Half of them as a source that knows the index, half as one that knows the name.
+        const where = link.ifindex % 2 === 0 ? { ifindex: link.ifindex } : { interfaceName: action.name };
+        this.#news({ kind: 'address', ...where, dst: `${action.address}/32`, isGone });
         return;
       }
       case 'wait':

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { silentLogger } from '../../../src/base/logger.js';
 import { InterfaceMonitor } from '../../../src/interfaces/interface-monitor.js';
 import type { LinkEvent, LinkEventSource } from '../../../src/interfaces/link-events.js';
@@ -113,6 +113,33 @@ describe('InterfaceMonitor', () => {
     source.send({ kind: 'address', interfaceName: 'eth0', dst: '192.168.0.1/32', isGone: true });
     await clock.advance(100);
     expect(await take()).toEqual(['eth0 [192.168.0.9]']);
+  });
+
+  it('takes news of an address by index for a link that was there before, without a listing', async () => {
+    const { start, take, kernel, source } = setUp();
+    await start();
+    await take();
+    const listings = vi.spyOn(kernel, 'listRoutes');
+    source.send({ kind: 'address', ifindex: 2, dst: '192.168.0.9/32', isGone: false });
+    source.send({ kind: 'address', ifindex: 99, dst: '192.168.0.9/32', isGone: false });
+    expect(await take()).toEqual(['eth0 [192.168.0.1 192.168.0.9]']);
+    expect(listings).not.toHaveBeenCalled();
+  });
+
+  it('lists the addresses of many new links at once', async () => {
+    const { start, take, kernel, link } = setUp();
+    await start();
+    await take();
+    const listings = vi.spyOn(kernel, 'listRoutes');
+    for (let index = 0; index < 100; index++) {
+      kernel.addLink(fakeLink(`eth${100 + index}`, 100 + index));
+      addAddress(kernel, `eth${100 + index}`, `10.0.0.${index}`);
+      link(`eth${100 + index}`, 100 + index);
+    }
+    const told = await take();
+    for (let index = 0; index < 100; index++) expect(told).toContain(`eth${100 + index} [10.0.0.${index}]`);
+    // Each family: the first link alone, then all that came meanwhile.
+    expect(listings.mock.calls.length).toBeLessThanOrEqual(4);
   });
 
   it('tells a rename as the end of one and the start of another', async () => {

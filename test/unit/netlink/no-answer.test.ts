@@ -11,6 +11,7 @@ const EAGAIN = 11;
 const MUTE: NativeLibrary = {
   socket: () => 3,
   bind: () => 0,
+  connect: () => -1,
   send: (_fd, _data, length) => length,
   sendInThread: (_fd, _data, length) => Promise.resolve(length),
   recv: () => -1,
