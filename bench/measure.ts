@@ -10,6 +10,8 @@ import { cpuSeconds, memoryUse } from './usage.js';
 /** What a run is to do. */
 export interface RunOptions {
   readonly pods: number;
+  /** Policies, and sets. */
+  readonly policies: number;
   readonly mode: Mode;
   readonly kernelDriver: string;
   /** Milliseconds between updates. */
@@ -23,6 +25,7 @@ export interface RunOptions {
 /** Figures of a run; milliseconds, seconds and MiB as the names say. */
 export interface RunResult {
   readonly pods: number;
+  readonly policies: number;
   readonly mode: Mode;
   readonly kernelDriver: string;
   readonly startS: number;
@@ -142,7 +145,7 @@ async function measureIdle(driver: MeasuredDriver, idleMs: number): Promise<numb
 
 /** Runs everything and leaves nothing behind. `say` is told what is under way. */
 export async function measure(options: RunOptions, say: (line: string) => void): Promise<RunResult> {
-  const node = new SyntheticNode(options.pods);
+  const node = new SyntheticNode(options.pods, options.policies);
   const spaces: Namespace[] = [];
   const space = async (purpose: string): Promise<Namespace> => {
     const made = await createNamespace(purpose);
@@ -182,6 +185,7 @@ export async function measure(options: RunOptions, say: (line: string) => void):
     say(`raw ${JSON.stringify(raw)}`);
     return {
       pods: options.pods,
+      policies: options.policies,
       mode: options.mode,
       kernelDriver: options.kernelDriver,
       startS: first.seconds,

@@ -1,13 +1,15 @@
-// One benchmark run: `npx tsx bench/run.ts --pods 500 --mode nftables [--driver auto|spawn|coprocess|native]
+// One benchmark run: `npx tsx bench/run.ts --pods 500 [--policies N] --mode nftables [--driver auto|spawn|coprocess|native]
 // [--updates 16] [--gap-ms 1000] [--idle-ms 10000] [--profile FOLDER] [--output FILE]`. Needs root and `npm run build`.
 import { appendFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { MODES } from '../test/fixtures/recording.js';
 import { measure } from './measure.js';
+import { policyCount } from './synthetic-node.js';
 
 const { values } = parseArgs({
   options: {
     pods: { type: 'string', default: '500' },
+    policies: { type: 'string' },
     mode: { type: 'string', default: 'nftables' },
     driver: { type: 'string', default: 'auto' },
     updates: { type: 'string', default: '16' },
@@ -24,6 +26,7 @@ if (mode === undefined) throw new Error(`--mode is ${values.mode}, allowed are $
 const result = await measure(
   {
     pods: Number(values.pods),
+    policies: values.policies === undefined ? policyCount(Number(values.pods)) : Number(values.policies),
     mode,
     kernelDriver: values.driver,
     updates: Number(values.updates),
