@@ -271,10 +271,7 @@ export class NetlinkRouteKernel implements RouteKernel {
     const indexes = new Map<string, number | null>();
     if (operations.length < MANY_OPERATIONS) return indexes;
     try {
-      this.#links(({ payload }) => {
-        const name = attributeText(parseAttributes(payload.subarray(16)).get(IFLA_NAME));
-        indexes.set(name, payload.readInt32LE(4));
-      });
+      for (const { name, ifindex } of this.#links().links) indexes.set(name, ifindex);
     } catch (error) {
       // A listing that a change interrupted is no reason to fail: names are then looked up one by one.
       if (!(error instanceof NetlinkError)) throw error;
