@@ -106,20 +106,31 @@ class RuleCompiler {
     return match;
   }
 
+  /** Takes one step; the first letter leaves few forms that can follow. */
   #step(): boolean {
-    return (
-      this.#counter() ||
-      this.#verdict() ||
-      this.#mark() ||
-      this.#interface() ||
-      this.#address() ||
-      this.#ports() ||
-      this.#portSet() ||
-      this.#conntrack() ||
-      this.#layer4() ||
-      this.#fib() ||
-      this.#rare()
-    );
+    switch (this.#rest.charAt(0)) {
+      case 'a':
+        return this.#verdict() || this.#arpReply();
+      case 'c':
+        return this.#counter() || this.#conntrack() || this.#verdict();
+      case 'd':
+      case 'g':
+      case 'j':
+      case 'r':
+        return this.#verdict();
+      case 'f':
+        return this.#fib();
+      case 'i':
+        return this.#interface() || this.#address() || this.#portSet() || this.#icmp();
+      case 'm':
+        return this.#mark() || this.#layer4() || this.#masquerade();
+      case 'n':
+        return this.#notrack();
+      case 'o':
+        return this.#interface();
+      default:
+        return this.#ports();
+    }
   }
 
   #counter(): boolean {
@@ -141,6 +152,7 @@ class RuleCompiler {
   }
 
   #mark(): boolean {
+    if (!this.#rest.startsWith('meta mark ')) return false;
     const load: Expression = { kind: 'meta', key: META.mark, register: FIRST_REGISTER };
     const test = this.#take(/^meta mark & (0x[0-9a-f]+) (==|!=) (0x[0-9a-f]+|0)(?: |$)/);
     if (test !== null) {
@@ -165,6 +177,7 @@ class RuleCompiler {
   }
 
   #interface(): boolean {
+    if (!this.#rest.startsWith('ifname', 1)) return false;
     const map = this.#take(/^(iifname|oifname) vmap @(\S+)$/);
     if (map !== null) {
       this.#loadInterface(map[1]);
@@ -189,6 +202,7 @@ class RuleCompiler {
   }
 
   #address(): boolean {
+    if (!this.#rest.startsWith('ip')) return false;
     const layout = LAYOUT[this.#family];
     const pattern = /^(ip6?) (saddr|daddr) (!= )?(?:@([^ {}"]+)|([0-9a-f.:]+(?:\/\d+)?))(?: |$)/;
     const [whole, word, side, not, set, net = ''] = pattern.exec(this.#rest) ?? [];
@@ -340,17 +354,17 @@ class RuleCompiler {
     return true;
   }
 
-  #rare(): boolean {
-    if (this.#take(/^notrack$/) !== null) {
-      this.#out.push({ kind: 'notrack' });
-      return true;
-    }
+  #notrack(): boolean {
+    if (this.#take(/^notrack$/) === null) return false;
+    this.#out.push({ kind: 'notrack' });
+    return true;
+  }
+
+  #masquerade(): boolean {
     const masquerade = this.#take(/^masquerade( fully-random)?$/);
-    if (masquerade !== null) {
-      this.#out.push({ kind: 'masquerade', flags: masquerade[1] === undefined ? 0 : FULLY_RANDOM });
-      return true;
-    }
-    return this.#icmp() || this.#arpReply();
+    if (masquerade === null) return false;
+    this.#out.push({ kind: 'masquerade', flags: masquerade[1] === undefined ? 0 : FULLY_RANDOM });
+    return true;
   }
 
   #icmp(): boolean {
