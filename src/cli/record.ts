@@ -1,5 +1,5 @@
-// `felix-dataplane record`: stands between Felix and a driver, passes every byte on as it is, and writes a recording of
-// what the control plane sends.
+// `felix-dataplane record`: writes a recording of what a control plane sends. Between Felix and a driver it passes every byte
+// on as it is; what a running service tells is in record-from.ts.
 import { spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
@@ -11,10 +11,12 @@ import { RecordingWriter, StepRecorder } from '../transport/recording-writer.js'
 import { createLogger, type RootLogger } from './logger.js';
 import { readOptions } from './options.js';
 import { EXIT } from './process.js';
+import { recordFrom } from './record-from.js';
 
 /** Options of the command. */
 export interface RecordOptions {
-  readonly driver: string;
+  readonly driver?: string;
+  readonly from?: string;
   readonly out: string;
 }
 
@@ -47,17 +49,27 @@ function recordBytes(fromFelix: Readable, recorder: StepRecorder, log: RootLogge
 export async function runRecord(options: RecordOptions): Promise<number> {
   const { logFormat, logLevel } = readOptions(process.env);
   const log = createLogger(logFormat, logLevel === undefined ? 'info' : logLevel);
+  const { driver, from, out } = options;
+  if ((driver === undefined) === (from === undefined)) {
+    throw new ConfigError('Give one of --driver and --from', 'record', '', 'command line');
+  }
+  const code = from === undefined ? await recordBetween(driver ?? '', out, log) : await recordFrom(from, out, log);
+  log.flush();
+  return code;
+}
+
+async function recordBetween(driver: string, out: string, log: RootLogger): Promise<number> {
   if (!hasInheritedPipes(READ_FD, WRITE_FD)) {
     const message =
       `File descriptors ${READ_FD} and ${WRITE_FD} are not pipes to a control plane. Felix gives no arguments: let ` +
       'DataplaneDriver name a script that does `exec felix-dataplane record --driver … --out …`';
     throw new ConfigError(message, 'transport', 'pipe', 'command line');
   }
-  const writer = new RecordingWriter({ folder: options.out, description: `driver ${options.driver}`, logger: log });
+  const writer = new RecordingWriter({ folder: out, description: `driver ${driver}`, logger: log });
   const recorder = new StepRecorder(writer);
   const fromFelix = new Socket({ fd: READ_FD, readable: true, writable: false });
   const toFelix = new Socket({ fd: WRITE_FD, readable: false, writable: true });
-  const child = spawn(options.driver, [], { stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'] });
+  const child = spawn(driver, [], { stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'] });
   const toDriver = child.stdio[3] as Writable;
   const fromDriver = child.stdio[4] as Readable;
   // A side that is gone shows in the driver's end or in the end of our input; nothing else is to be done about it.
@@ -70,13 +82,12 @@ export async function runRecord(options: RecordOptions): Promise<number> {
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => child.kill(name));
   const code = await new Promise<number>((resolve) => {
     child.once('error', (error) => {
-      log.error('The driver did not start', { driver: options.driver, error: error.message });
+      log.error('The driver did not start', { driver, error: error.message });
       resolve(EXIT.software);
     });
     child.once('exit', (exitCode) => resolve(exitCode ?? EXIT.software));
   });
   recorder.close();
-  log.info('The recording is complete', { folder: options.out });
-  log.flush();
+  log.info('The recording is complete', { folder: out });
   return code;
 }

@@ -32,8 +32,9 @@ function withAddress(command: Command): Command {
 function addRecordings(program: Command, done: (code: number) => void): void {
   program
     .command('record')
-    .description('stand between Felix and a driver and record what Felix sends; secrets and paths are left out')
-    .requiredOption('--driver <path>', 'driver to start in our place')
+    .description('record what a control plane sends; secrets and paths are left out')
+    .option('--driver <path>', 'stand between Felix and this driver, which is started in our place')
+    .option('--from <address>', 'unix:/path that a running service was given by --observe')
     .requiredOption('--out <folder>', 'folder for the recording')
     .action(async (options: RecordOptions) => done(await (await import('./record.js')).runRecord(options)));
   withAddress(program.command('replay').description('play a recording to a driver, or show what is in it'))
@@ -62,6 +63,7 @@ async function createProgram(brokerEntry: readonly string[], done: (code: number
     .exitOverride();
   withAddress(program.command('serve').description('run as a service that control planes connect to'))
     .requiredOption('--listen <address>', 'unix:/path, HOST:PORT or [IPv6]:PORT')
+    .option('--observe <address>', 'unix:/path where `record --from` may watch the session')
     .option('--take-over', 'let a second control plane take the place of the first')
     .action(async (options: ServeOptions) => done(await (await import('./serve.js')).runServe(options, brokerEntry)));
   withAddress(program.command('mock').description('be the control plane of a driver, from YAML files'))

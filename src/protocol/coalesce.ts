@@ -48,6 +48,11 @@ const BATCH_ORDER: Readonly<Record<PayloadCase, number>> = {
   inSync: 31,
 };
 
+/** The place of a payload among others of one batch: lower goes first. */
+export function batchOrder(payload: ToDataplanePayload): number {
+  return BATCH_ORDER[payload.case];
+}
+
 /** Rough cost of one set member in a merged message: tag, length and text are counted by their characters. */
 function membersSize(members: readonly string[]): number {
   let size = 0;

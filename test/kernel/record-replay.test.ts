@@ -12,6 +12,7 @@ import { FakeFelix } from './support/fake-felix.js';
 import { createNamespace, type Namespace } from './support/namespace.js';
 import { atRest, EXECUTABLE, Program, temporaryFolder } from './support/program.js';
 import { recordingFrames } from './support/replay.js';
+import { TestControl } from './support/sessions.js';
 
 const MODE = 'nftables';
 const SECRET = 'hunter2';
@@ -84,6 +85,51 @@ describe('record', () => {
     const third = new FakeFelix({ driver: recordScript(join(folder, 'other'), failing), enter: namespace.enter });
     expect(await third.driverExit).toBe(7);
     await third.terminate();
+  });
+});
+
+describe('record --from', () => {
+  test('a running service gives a snapshot and what follows, and writes nothing for it; the replay is the same', async () => {
+    const [observe, address] = [`unix:${join(folder, 'observe.sock')}`, join(folder, 'driver.sock')];
+    const service = new Program(['serve', '--listen', `unix:${address}`, '--observe', observe], {
+      enter: namespace.enter,
+    });
+    cleanups.push(() => service.stop());
+    await service.logged('felix-dataplane serves');
+    const control = await TestControl.dial(address);
+    cleanups.push(() => control.session.close());
+    const all = frames();
+    control.send(all.slice(0, -1));
+    await control.waitInSync(() => service.transcript());
+    await atRest(service);
+    const writes = service.operations.length;
+    const out = join(folder, 'recording');
+    const recorder = new Program(['record', '--from', observe, '--out', out]);
+    cleanups.push(() => recorder.stop());
+    await service.logged('A recorder connected');
+    await atRest(service);
+    expect(service.operations.slice(writes)).toEqual([]);
+    control.send(all.slice(-1));
+    await atRest(service);
+    const kernel = await dumpKernel(namespace, MODE);
+    await control.session.close();
+    expect(await recorder.exited).toEqual({ code: 0, signal: null });
+    expect(recorder.lines('The session is over')).toHaveLength(1);
+    const stream = readFileSync(join(out, 'stream.bin'));
+    expect(stream.includes(SECRET)).toBe(false);
+    const replay = new Program(['replay', out, '--to', `unix:${address}`, '--once']);
+    expect(await replay.exited).toEqual({ code: 0, signal: null });
+    await atRest(service);
+    expect(await dumpKernel(namespace, MODE)).toEqual(kernel);
+  });
+
+  test('says who cannot be reached, and wants one source', async () => {
+    const nobody = new Program(['record', '--from', `unix:${folder}/none.sock`, '--out', join(folder, 'x')]);
+    expect((await nobody.exited).code).toBe(69);
+    expect(nobody.rawOutput).toContain('Cannot connect to unix:');
+    const neither = new Program(['record', '--out', join(folder, 'x')]);
+    expect((await neither.exited).code).toBe(78);
+    expect(neither.rawOutput).toContain('--driver and --from');
   });
 });
 
