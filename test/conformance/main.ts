@@ -22,7 +22,11 @@ const modes = MODES.filter((mode) => values.mode === undefined || mode === value
 const plane = values.plane as Plane;
 const faults: string[] = [];
 
-function report(what: string, found: readonly string[]): void {
+function report(what: string, found: readonly string[] | null): void {
+  if (found === null) {
+    console.log(`${what}: not played, Felix left no dump to compare with`);
+    return;
+  }
   console.log(`${what}: ${found.length === 0 ? 'equal' : 'DIFFERENT'}`);
   for (const fault of found) console.log(fault);
   faults.push(...found);

@@ -9,10 +9,10 @@ import { FelixNode, type Plane } from './felix-node.js';
 import { INITIAL, readSteps } from './resources.js';
 import { differenceText, differingFiles } from './text.js';
 
-/** Plays a recording; returns what differed, a line for each step. */
-export async function playRecording(felix: string, name: string, mode: Mode, plane: Plane): Promise<string[]> {
+/** Plays a recording; returns what differed, a line for each step, or null where there is no dump to compare with. */
+export async function playRecording(felix: string, name: string, mode: Mode, plane: Plane): Promise<string[] | null> {
   const recording = loadRecording(name);
-  if (recording.expected[mode] === undefined) return [];
+  if (recording.expected[mode] === undefined) return null;
   const steps = readSteps(recording.resources);
   const node = await FelixNode.create(recording.hostScript);
   const faults: string[] = [];
