@@ -45,12 +45,16 @@ function namesOf(certificate: PeerCertificate): string[] {
   return [...(Array.isArray(commonName) ? commonName : [commonName]), ...dns];
 }
 
-/** Why a TLS client is not let in, or null. */
+/**
+ * Why a TLS client is not let in, or null. A resumed session is refused, because Node calls it authorized without having
+ * seen a certificate: whoever was refused once could come back with the ticket of that handshake.
+ */
 function clientFault(socket: TLSSocket, tls: TlsFiles): string | null {
+  if (socket.isSessionReused()) return 'a resumed session, which proves no certificate';
+  if (Object.keys(socket.getPeerCertificate()).length === 0) return 'no certificate';
   if (!socket.authorized) {
     const { authorizationError } = socket;
-    const reason = authorizationError instanceof Error ? authorizationError.message : String(authorizationError);
-    return Object.keys(socket.getPeerCertificate()).length === 0 ? 'no certificate' : `certificate: ${reason}`;
+    return `certificate: ${authorizationError instanceof Error ? authorizationError.message : String(authorizationError)}`;
   }
   if (tls.peerNames.length === 0) return null;
   const names = namesOf(socket.getPeerCertificate());

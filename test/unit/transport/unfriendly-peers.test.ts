@@ -1,5 +1,5 @@
 // Peers that cost a service something: that never read, never speak, vanish, or show a certificate that is not let in.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -208,6 +208,29 @@ describe.each(PROTOCOLS)('TLS over %s', (protocol) => {
     control.start(() => undefined);
     control.send(ipset('y'));
     await (await sessions.get(0)).messages.atLeast(1);
+  });
+
+  it('the ticket of an earlier connection is no certificate', async () => {
+    const listener = await listen(protocol, { host: '127.0.0.1', port: 0, tls: tls('driver') });
+    const target = {
+      host: '127.0.0.1',
+      port: Number(/:(\d+)$/.exec(listener.address)?.[1]),
+      rejectUnauthorized: false,
+    };
+    const friend = connectTls({
+      ...target,
+      cert: readFileSync(join(CERTIFICATES, 'felix.crt')),
+      key: readFileSync(join(CERTIFICATES, 'felix.key')),
+    });
+    cleanups.push(() => friend.destroy());
+    friend.on('error', () => undefined).resume();
+    const session = await new Promise<Buffer>((resolve) => friend.once('session', resolve));
+    const stranger = connectTls({ ...target, session });
+    stranger.on('error', () => undefined).resume();
+    await new Promise((resolve) => stranger.on('close', resolve));
+    const refusals = warnings.filter(({ message }) => message === 'A TLS client was refused');
+    expect(refusals.map(({ fields }) => String(fields?.['reason'])).join()).toContain('a resumed session');
+    expect(sessions.all).toHaveLength(0);
   });
 
   it('a service whose certificate ran out is not spoken to, with the reason', async () => {
