@@ -1,5 +1,6 @@
-// Bundles the executable's parts into one CommonJS file each, and makes V8's cached data for them. The relay has a
-// bundle of its own because Felix waits for it, and gRPC one that only a relay over gRPC loads.
+// Bundles the executable's parts into one CommonJS file each, and makes V8's cached data for them. Driver mode and the
+// relay have bundles of their own because Felix waits for them, the broker because it runs beside every driver, and gRPC
+// because only a relay over gRPC loads it.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,19 +10,22 @@ const root = join(import.meta.dirname, '..');
 const dist = join(root, 'dist');
 mkdirSync(dist, { recursive: true });
 
+/** Leaves a module out of a bundle: another bundle, which has it, is required from beside when it is asked for. */
+const beside = (filter, target) => ({
+  name: `beside ${target}`,
+  setup: (context) => {
+    context.onResolve({ filter }, () => ({ path: `./${target}`, external: true }));
+  },
+});
+
+const PROGRAM = 'felix-dataplane.cjs';
 const RELAY_GRPC = 'relay-grpc.cjs';
 
-/** Leaves what the relay needs for gRPC out of its bundle: it is required from beside it when asked for. */
-const grpcBeside = {
-  name: 'grpc-beside',
-  setup: (context) => {
-    context.onResolve({ filter: /\/grpc-relay\.js$/ }, () => ({ path: `./${RELAY_GRPC}`, external: true }));
-  },
-};
-
 const entries = [
-  { source: 'src/main.ts', target: 'felix-dataplane.cjs', plugins: [] },
-  { source: 'src/relay.ts', target: 'relay.cjs', plugins: [grpcBeside] },
+  { source: 'src/main.ts', target: PROGRAM, plugins: [] },
+  { source: 'src/pipe.ts', target: 'pipe.cjs', plugins: [beside(/\/main\.js$/, PROGRAM)] },
+  { source: 'src/broker.ts', target: 'broker.cjs', plugins: [] },
+  { source: 'src/relay.ts', target: 'relay.cjs', plugins: [beside(/\/grpc-relay\.js$/, RELAY_GRPC)] },
   { source: 'src/transport/grpc-relay.ts', target: RELAY_GRPC, plugins: [] },
 ];
 
@@ -38,6 +42,9 @@ for (const { source, target, plugins } of entries) {
     // koffi loads a .node file, the gRPC extras .proto files of their own; all three are optional at run time.
     external: ['koffi', 'grpc-health-check', '@grpc/reflection'],
     plugins,
+    // V8 keeps the text, and reads it whole at each start. Lines stay short enough for a stack trace to name a place.
+    minifyWhitespace: true,
+    lineLimit: 120,
     supported: { 'dynamic-import': false },
     legalComments: 'none',
     logLevel: 'warning',

@@ -28,6 +28,22 @@ export const EXIT = {
 /** Longest time that stopping may take: Felix sends SIGKILL after four seconds (ops.md section 2). */
 const STOP_TIMEOUT_MS = 900;
 
+/** First argument of the broker process. */
+const BROKER_ARGUMENT = '__broker';
+
+/** argv of the broker process: the same executable as this one, which `argv` started. */
+export function brokerEntryOf(argv: readonly string[]): readonly string[] {
+  const [node = process.execPath, script = ''] = argv;
+  return [node, ...process.execArgv, script, BROKER_ARGUMENT];
+}
+
+/** Says on stderr why a command failed and returns its exit code. Throws what is no failure of ours but a bug. */
+export function reportFailure(error: unknown): number {
+  if (!(error instanceof DataplaneError)) throw error;
+  console.error(`felix-dataplane: ${error.message}`);
+  return exitCodeOf(error);
+}
+
 /** The exit code that says why we end. */
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof DataplaneError)) return EXIT.software;

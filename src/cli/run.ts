@@ -1,19 +1,12 @@
-// Picks the command. Without arguments and with descriptors 3 and 4 open, Felix started us.
+// Picks the command.
 import type { Command } from 'commander';
-import { DataplaneError } from '../base/errors.js';
-import { runBroker } from '../kernel/broker-process.js';
-import { hasInheritedPipes } from '../transport/inherited-pipes.js';
 import type { MockOptions } from './mock.js';
-import { runPipe } from './pipe.js';
-import { EXIT, exitCodeOf } from './process.js';
+import { brokerEntryOf, EXIT, reportFailure } from './process.js';
 import type { RecordOptions } from './record.js';
 import type { ReplayOptions } from './replay.js';
 import type { ServeOptions } from './serve.js';
 import type { StandaloneOptions } from './standalone.js';
 import { VERSION } from './version.js';
-
-/** First argument of the broker process, which is this same program. */
-const BROKER_ARGUMENT = '__broker';
 
 function collect(value: string, previous: string[]): string[] {
   return [...previous, value];
@@ -51,7 +44,7 @@ function addRecordings(program: Command, done: (code: number) => void): void {
     );
 }
 
-/** Commands are loaded when they are asked for: driver mode, which Felix waits for, needs none of them. */
+/** Commands are loaded when they are asked for. */
 async function createProgram(brokerEntry: readonly string[], done: (code: number) => void): Promise<Command> {
   const commander = await import('commander');
   const program = new commander.Command('felix-dataplane')
@@ -95,26 +88,17 @@ async function createProgram(brokerEntry: readonly string[], done: (code: number
 
 /** Runs the command that `argv` names; resolves with the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
-  const [node = process.execPath, script = '', ...args] = argv;
-  if (args[0] === BROKER_ARGUMENT) {
-    await runBroker();
-    return EXIT.ok;
-  }
-  const brokerEntry = [node, ...process.execArgv, script, BROKER_ARGUMENT];
   let code: number = EXIT.usage;
   try {
-    if (args.length === 0 && hasInheritedPipes()) return await runPipe(brokerEntry);
-    const program = await createProgram(brokerEntry, (result) => {
+    const program = await createProgram(brokerEntryOf(argv), (result) => {
       code = result;
     });
-    await program.parseAsync(args, { from: 'user' });
+    await program.parseAsync(argv.slice(2), { from: 'user' });
     return code;
   } catch (error) {
     if (error instanceof Error && 'code' in error && String(error.code).startsWith('commander.')) {
       return 'exitCode' in error && error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     }
-    if (!(error instanceof DataplaneError)) throw error;
-    console.error(`felix-dataplane: ${error.message}`);
-    return exitCodeOf(error);
+    return reportFailure(error);
   }
 }

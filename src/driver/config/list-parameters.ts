@@ -183,9 +183,9 @@ const GO_UNITS_MS: Readonly<Record<string, number>> = {
 export function parseGoDuration(raw: string): number | null {
   const [, sign, body = ''] = /^([+-]?)(.*)$/.exec(raw) ?? [];
   if (body === '0') return 0;
-  if (!/^(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(body)) return null;
+  if (!/^(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+$/.test(body)) return null;
   let total = 0;
-  for (const [, amount, unit = ''] of body.matchAll(/([\d.]+)([a-zµμ]+)/g))
+  for (const [, amount, unit = ''] of body.matchAll(/([\d.]+)([a-z\u00b5\u03bc]+)/g))
     total += Number(amount) * (GO_UNITS_MS[unit] ?? 0);
   return sign === '-' ? -total : total;
 }

@@ -9,9 +9,9 @@ const UNIT_SECONDS: Readonly<Record<string, number>> = { h: 3600, m: 60, s: 1, m
 
 function parseDuration(value: unknown): number | undefined {
   if (value === 0 || value === '0') return 0;
-  if (typeof value !== 'string' || !/^([\d.]+(h|ms|m|s|us|µs|ns))+$/.test(value)) return undefined;
+  if (typeof value !== 'string' || !/^([\d.]+(h|ms|m|s|us|\u00b5s|ns))+$/.test(value)) return undefined;
   let seconds = 0;
-  for (const [, amount, unit] of value.matchAll(/([\d.]+)(h|ms|m|s|us|µs|ns)/g)) {
+  for (const [, amount, unit] of value.matchAll(/([\d.]+)(h|ms|m|s|us|\u00b5s|ns)/g)) {
     seconds += Number(amount) * (UNIT_SECONDS[unit ?? ''] ?? Number.NaN);
   }
   return Number.isNaN(seconds) ? undefined : Number(seconds.toFixed(9));
