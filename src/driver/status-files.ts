@@ -11,6 +11,9 @@ import type { WorkloadStatus } from './status-combiner.js';
 const FOLDER = 'endpoint-status';
 const FILE_MODE = 0o644;
 const RELIST_MS = 10_000;
+/** Each listing looks at the stamps of at least so many files, and of this share, so that all had their turn in 180 s. */
+const MIN_LOOKED_AT = 32;
+const SHARE_LOOKED_AT = 18;
 /** Felix's back-off: 50 ms, times ten, at most 5 s. */
 const FIRST_RETRY_MS = 50;
 const RETRY_FACTOR = 10;
@@ -46,8 +49,9 @@ export interface EndpointStatusFilesOptions {
 
 /**
  * Keeps one file for each endpoint that is up, from the moment of `inSync` on: then stale files of an earlier run go,
- * and every 10 s the folder is read again and put right. Writes nothing that already stands there. Failures are logged
- * and retried; they never reach the caller.
+ * and every 10 s the folder is listed again and put right: files that came or went at once, files whose text somebody
+ * changed within 180 s. A report costs its own file. Writes nothing that already stands there. Failures are logged and
+ * retried; they never reach the caller.
  */
 export class EndpointStatusFiles {
   readonly #options: EndpointStatusFilesOptions;
@@ -59,8 +63,11 @@ export class EndpointStatusFiles {
   readonly #dirty = new Set<string>();
   #isInSync = false;
   #mustRelist = true;
+  /** Files before this name had their turn of the present round; empty = the round begins. */
+  #lookedUpTo = '';
   #isStopped = false;
   #timer: Timer | null = null;
+  #relistAtMs = 0;
   #retryMs = FIRST_RETRY_MS;
   #work: Promise<void> | null = null;
 
@@ -130,27 +137,34 @@ export class EndpointStatusFiles {
       return false;
     }
     this.#retryMs = FIRST_RETRY_MS;
-    this.#again(RELIST_MS);
+    this.#again(Math.max(0, this.#relistAtMs - this.#options.clock.nowMs()));
     return true;
   }
 
   #again(delayMs: number): void {
-    this.#mustRelist = true;
-    this.#timer = this.#options.clock.setTimer(delayMs, () => this.#wake());
+    this.#timer = this.#options.clock.setTimer(delayMs, () => {
+      this.#mustRelist = true;
+      this.#wake();
+    });
   }
 
-  /** Reads the folder, and the files that changed since the last time; whatever is not as wanted becomes dirty. */
+  /** Lists the folder and reads the files that changed since the last look; whatever is not as wanted becomes dirty. */
   async #relist(errors: string[]): Promise<void> {
     const { files } = this.#options;
     const known = new Map<string, string | null>();
     const stamps = new Map<string, string>();
     try {
-      for (const name of await files.list(this.#folder)) {
-        const stamp = await files.stamp(`${this.#folder}/${name}`);
-        if (stamp !== null) stamps.set(name, stamp);
-        const text = stamp !== null && stamp === this.#stamps.get(name) ? this.#known.get(name) : undefined;
-        const current = text ?? (await this.#readFile(name));
-        if (current !== undefined) known.set(name, current);
+      const names = (await files.list(this.#folder)).sort();
+      const isTheirTurn = this.#takeTurn(names);
+      for (const name of names) {
+        const text = this.#known.get(name);
+        const stamp = this.#stamps.get(name);
+        if (text === undefined || stamp === undefined || isTheirTurn(name)) {
+          await this.#look(name, known, stamps);
+        } else {
+          known.set(name, text);
+          stamps.set(name, stamp);
+        }
       }
     } catch (error) {
       errors.push(errorMessage(error));
@@ -159,8 +173,27 @@ export class EndpointStatusFiles {
     this.#known = known;
     this.#stamps = stamps;
     this.#mustRelist = false;
+    this.#relistAtMs = this.#options.clock.nowMs() + RELIST_MS;
     for (const [name, text] of known) if (text !== this.#desired.get(name)) this.#dirty.add(name);
     for (const name of this.#desired.keys()) if (!known.has(name)) this.#dirty.add(name);
+  }
+
+  /** Whose stamps are asked for by this listing: the next ones in the order of names. */
+  #takeTurn(names: readonly string[]): (name: string) => boolean {
+    const after = this.#lookedUpTo;
+    const last = names.filter((name) => name > after)[
+      Math.max(MIN_LOOKED_AT, Math.ceil(names.length / SHARE_LOOKED_AT))
+    ];
+    this.#lookedUpTo = last ?? '';
+    return (name) => name > after && (last === undefined || name <= last);
+  }
+
+  async #look(name: string, known: Map<string, string | null>, stamps: Map<string, string>): Promise<void> {
+    const stamp = await this.#options.files.stamp(`${this.#folder}/${name}`);
+    if (stamp !== null) stamps.set(name, stamp);
+    const text = stamp !== null && stamp === this.#stamps.get(name) ? this.#known.get(name) : undefined;
+    const current = text ?? (await this.#readFile(name));
+    if (current !== undefined) known.set(name, current);
   }
 
   /** The text of a file; null if it can't be read (to be replaced), undefined for a folder (left alone, as by Felix). */

@@ -15,6 +15,8 @@ class MemoryFiles implements HostFiles {
   readonly texts = new Map<string, string>();
   readonly writes: string[] = [];
   failing = false;
+  /** How often a file's stamp was asked for. */
+  looks = 0;
   readonly #folders = new Set<string>();
 
   addFolder(path: string): void {
@@ -40,6 +42,7 @@ class MemoryFiles implements HostFiles {
     return Promise.resolve();
   }
   stamp(path: string): Promise<string | null> {
+    this.looks += 1;
     return Promise.resolve(this.texts.get(path) ?? null);
   }
   list(path: string): Promise<string[]> {
@@ -157,6 +160,35 @@ describe('EndpointStatusFiles', () => {
     await clock.advance(1);
     await status.idle();
     expect(files.writes.toSorted()).toEqual(['write k8s ns%2Fa eth0 644', 'write k8s ns%2Fb eth0 644']);
+  });
+
+  it('report, in a folder of many files, looks at no other file', async () => {
+    status.inSync();
+    for (let pod = 0; pod < 100; pod += 1) await report(`pod-${pod}`, 'up');
+    files.looks = 0;
+    await report('one', 'up');
+    expect(files.looks).toBe(0);
+  });
+
+  it('relist, 1,000 files, looks at an eighteenth of them, and at all in 180 s', async () => {
+    status.inSync();
+    for (let pod = 0; pod < 1_000; pod += 1) await report(`pod-${pod}`, 'up');
+    // The first look at what was written just now, and the round that it began.
+    for (let round = 0; round < 18; round += 1) {
+      await clock.advance(10_000);
+      await status.idle();
+    }
+    files.looks = 0;
+    await clock.advance(10_000);
+    await status.idle();
+    expect(files.looks).toBeLessThanOrEqual(Math.ceil(1_000 / 18) + 1);
+    files.texts.set(`${FOLDER}/k8s ns%2Fpod-777 eth0`, 'broken');
+    files.writes.length = 0;
+    for (let round = 0; round < 18; round += 1) {
+      await clock.advance(10_000);
+      await status.idle();
+    }
+    expect(files.writes).toEqual(['write k8s ns%2Fpod-777 eth0 644']);
   });
 
   it('failure, is retried after 50 ms, 500 ms and 5 s, and the file comes when it ends', async () => {
