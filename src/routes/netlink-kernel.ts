@@ -2,7 +2,7 @@
 // the tools.
 import { NetlinkError } from '../base/errors.js';
 import type { NativeLibrary } from '../kernel/netlink/library.js';
-import { attributeText, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
+import { attributeText, FLAG, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
 import { AF, afOf, RTM, type RtnetlinkRequest, RtnetlinkSocket } from '../kernel/netlink/rtnetlink.js';
 import { type Acknowledgement, netlinkError, RETRY_ERRNOS } from '../kernel/netlink/socket.js';
 import { TurnCache } from '../kernel/turn-cache.js';
@@ -36,6 +36,10 @@ import type {
 const DUMP_ATTEMPTS = 5;
 /** From so many operations on, the indexes of all links are read at once. */
 const MANY_OPERATIONS = 64;
+/** From so many interfaces on, one listing of all queueing disciplines is cheaper than two requests for each. */
+const MANY_INTERFACES = 64;
+/** Where a discipline hangs: tcm_parent of linux/pkt_sched.h. */
+const TC_PARENTS = { root: 0xffffffff, ingress: 0xfffffff1 } as const;
 const ENOENT = 2;
 const RTA_OUT_INTERFACE = 4;
 const RTA_TABLE = 15;
@@ -202,7 +206,9 @@ export class NetlinkRouteKernel implements RouteKernel {
 
   /** Asks the tools only about interfaces that have a queueing discipline other than the kernel's own. */
   async listTrafficControl(interfaceNames: readonly string[]): Promise<readonly KernelTrafficControl[]> {
-    const shaped = await this.#attempt(() => this.#shapedInterfaces());
+    const shaped = await this.#attempt(() =>
+      interfaceNames.length < MANY_INTERFACES ? this.#shapedOf(interfaceNames) : this.#shapedInterfaces(),
+    );
     const asked = interfaceNames.filter((name) => shaped.has(name));
     const listed = asked.length === 0 ? [] : await this.#tools.listTrafficControl(asked);
     const byName = new Map(listed.map((entry) => [entry.interfaceName, entry]));
@@ -331,14 +337,33 @@ export class NetlinkRouteKernel implements RouteKernel {
     );
   }
 
+  #shapedOf(names: readonly string[]): Set<string> {
+    const shaped = new Set<string>();
+    for (const name of names) {
+      const ifindex = this.#index(name);
+      if (ifindex === null) continue;
+      for (const parent of Object.values(TC_PARENTS)) {
+        this.#socket.get(
+          RTM.getQdisc,
+          (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(ifindex).u32(0).u32(parent).u32(0),
+          ({ payload }) => {
+            if (isShaping(payload)) shaped.add(name);
+          },
+          // Without it the kernel answers listeners of traffic control, but not us (net/sched/sch_api.c qdisc_get_notify).
+          FLAG.echo,
+        );
+      }
+    }
+    return shaped;
+  }
+
   #shapedInterfaces(): Set<string> {
     const indexes = new Set<number>();
     this.#socket.dump(
       RTM.getQdisc,
       (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0).u32(0),
       ({ payload }) => {
-        if (attributeText(parseAttributes(payload.subarray(20)).get(TCA_KIND)) !== 'noqueue')
-          indexes.add(payload.readInt32LE(4));
+        if (isShaping(payload)) indexes.add(payload.readInt32LE(4));
       },
     );
     return new Set([...indexes].map((ifindex) => this.#name(ifindex)).filter(isPresent));
@@ -405,6 +430,11 @@ export class NetlinkRouteKernel implements RouteKernel {
       }
     }
   }
+}
+
+/** Whether a queueing discipline (its tcmsg and attributes) is another than the kernel's own of a virtual link. */
+function isShaping(payload: Buffer): boolean {
+  return attributeText(parseAttributes(payload.subarray(20)).get(TCA_KIND)) !== 'noqueue';
 }
 
 function isPresent<T>(value: T | null): value is T {

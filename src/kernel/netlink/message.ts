@@ -12,6 +12,7 @@ export const FLAG = {
   request: 0x1,
   multi: 0x2,
   ack: 0x4,
+  echo: 0x8,
   dumpInterrupted: 0x10,
   replace: 0x100,
   exclusive: 0x200,

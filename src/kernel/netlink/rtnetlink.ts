@@ -89,13 +89,14 @@ export class RtnetlinkSocket {
     this.#socket.dump(writer.end().finish(), onMessage);
   }
 
-  /** One request that answers with messages and an acknowledgement. */
+  /** One request that answers with messages and an acknowledgement; `flags` besides those of every request. */
   get(
     type: number,
     body: (writer: MessageWriter) => void,
     onMessage: (message: ReceivedMessage) => void,
+    flags = 0,
   ): Acknowledgement {
-    const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.ack, this.#socket.takeSequences(1));
+    const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.ack | flags, this.#socket.takeSequences(1));
     body(writer);
     const [ack] = this.#socket.exchange(writer.end().finish(), 1, onMessage);
     return ack ?? { sequence: 0, errno: 0, detail: '' };
