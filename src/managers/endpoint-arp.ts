@@ -14,7 +14,8 @@ export class ArpChains {
   readonly #staticNames: ReadonlySet<string>;
   /** Map name → interface → chain. */
   readonly #elements = new Map<string, Map<string, string>>();
-  #isDirty = true;
+  /** Map name → elements that changed since the last flush. */
+  readonly #changes = new Map<string, Map<string, string | null>>();
 
   constructor(renderer: RuleRenderer, table: RuleTable) {
     this.#renderer = renderer;
@@ -24,7 +25,10 @@ export class ArpChains {
     this.#staticNames = new Set(fixed.chains.map((chain) => chain.name));
     this.#chains.replace('dispatch', fixed.chains);
     for (const [hook, rules] of fixed.inserted) table.setInsertedRules(hook, rules);
-    for (const map of fixed.maps) this.#elements.set(map.name, new Map());
+    for (const map of fixed.maps) {
+      this.#elements.set(map.name, new Map());
+      this.#changes.set(map.name, new Map());
+    }
   }
 
   /** Replaces an interface's addresses (`ipv4_nets`); none takes its chain and element away. Bad ones are left out. */
@@ -44,16 +48,16 @@ export class ArpChains {
     for (const [mapName, elements] of this.#elements) {
       const chainName = targets.get(mapName);
       if (elements.get(interfaceName) === chainName) continue;
+      this.#changes.set(mapName, this.#changes.get(mapName) ?? new Map<string, string | null>());
+      this.#changes.get(mapName)?.set(interfaceName, chainName ?? null);
       if (chainName === undefined) elements.delete(interfaceName);
       else elements.set(interfaceName, chainName);
-      this.#isDirty = true;
     }
   }
 
-  /** Hands the maps over if the set of interfaces changed. */
+  /** Hands over what changed in the maps; the first time the maps themselves, also when they are empty. */
   flush(): void {
-    if (!this.#isDirty) return;
-    this.#isDirty = false;
-    for (const [name, elements] of this.#elements) this.#table.setVerdictMap({ name, elements: new Map(elements) });
+    for (const [name, changes] of this.#changes) this.#table.changeVerdictMap(name, changes);
+    this.#changes.clear();
   }
 }

@@ -1,6 +1,4 @@
 // Dispatch chains and maps, rendered anew only when the set of interface names changed (dataplane.md 3.8).
-import { isPlainEqual } from '../base/plain-equal.js';
-import type { VerdictMap } from '../model/chain.js';
 import { ANY_INTERFACE, type DispatchChains, type RuleRenderer } from '../rules/renderer.js';
 import type { RuleTable } from '../tables/rule-table.js';
 import { OwnedChains } from './owned-chains.js';
@@ -19,22 +17,23 @@ export interface DispatchNames {
 class DispatchTarget {
   readonly #table: RuleTable;
   readonly #chains: OwnedChains;
-  #maps: readonly VerdictMap[] = [];
 
   constructor(table: RuleTable) {
     this.#table = table;
     this.#chains = new OwnedChains(table);
   }
 
+  /** All of it. */
   write({ chains, maps }: DispatchChains): void {
     this.#chains.replace('dispatch', chains);
-    const old = new Map(this.#maps.map((map) => [map.name, map]));
-    for (const map of maps) {
-      if (!isPlainEqual(old.get(map.name), map)) this.#table.setVerdictMap(map);
-      old.delete(map.name);
+    for (const map of maps) this.#table.setVerdictMap(map);
+  }
+
+  /** Only elements of its maps: those of `added` come, those of the interfaces in `removed` go. */
+  change(added: DispatchChains, removed: readonly string[]): void {
+    for (const { name, elements } of added.maps) {
+      this.#table.changeVerdictMap(name, new Map([...removed.map((key) => [key, null] as const), ...elements]));
     }
-    for (const name of old.keys()) this.#table.deleteVerdictMap(name);
-    this.#maps = maps;
   }
 }
 
@@ -57,20 +56,35 @@ export class Dispatch {
     this.#marks = isIpvs ? new DispatchTarget(tables.filter) : null;
   }
 
-  /** Brings all dispatch in line with the names. The first call writes everything, also for no names at all. */
-  update(names: DispatchNames, changed: { readonly workloads: boolean; readonly hosts: boolean }): void {
+  /**
+   * Brings all dispatch in line with the names; `changed` says which workloads came or went since the last call. The
+   * first call writes everything, also for no names at all.
+   */
+  update(names: DispatchNames, changed: { readonly workloads: ReadonlySet<string>; readonly hosts: boolean }): void {
     const renderer = this.#renderer;
     const isFirst = this.#isFirst;
     this.#isFirst = false;
-    if (changed.workloads || isFirst) this.#workloads.write(renderer.workloadDispatch(names.workloads));
+    const workloadsChanged = changed.workloads.size > 0;
+    if (isFirst || (workloadsChanged && renderer.options.backend === 'iptables')) {
+      this.#workloads.write(renderer.workloadDispatch(names.workloads));
+    } else if (workloadsChanged) {
+      const [added, removed] = split(changed.workloads, names.workloads);
+      // The chains that look names up in the maps are the same for all names.
+      this.#workloads.change(renderer.workloadDispatch(added), removed);
+    }
     if (changed.hosts || isFirst) {
       this.#hostFilter.write(renderer.hostFilterDispatch(names.hosts));
       this.#hostMangle.write(renderer.hostMangleDispatch(names.hosts, names.hostsWithPreDnat));
       this.#hostRaw.write(renderer.hostRawDispatch(names.hostsWithUntracked));
     }
-    if (this.#marks !== null && (changed.workloads || changed.hosts || isFirst)) {
+    if (this.#marks !== null && (workloadsChanged || changed.hosts || isFirst)) {
       const hosts = [...names.hosts].filter((name) => name !== ANY_INTERFACE);
       this.#marks.write(renderer.endpointMarkDispatch(names.workloads, hosts));
     }
   }
+}
+
+/** Those names that are in `present`, and the others. */
+function split(names: ReadonlySet<string>, present: ReadonlySet<string>): [string[], string[]] {
+  return [[...names].filter((name) => present.has(name)), [...names].filter((name) => !present.has(name))];
 }

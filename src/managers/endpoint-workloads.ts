@@ -54,7 +54,7 @@ export class WorkloadEndpoints {
   readonly #programmed = new Map<string, Programmed>();
   readonly #names = new Set<string>();
   readonly #migrations = new Map<EndpointKey, LiveMigrationState>();
-  #namesChanged = false;
+  #changedNames = new Set<string>();
 
   constructor(options: WorkloadEndpointsOptions) {
     this.#options = options;
@@ -113,9 +113,11 @@ export class WorkloadEndpoints {
     return (this.#chains.ownerOf(chainName) as UnitKey | undefined) ?? null;
   }
 
-  /** Programs what changed; true if the set of names is another one now. In the order of names: marks depend on it. */
-  program(): boolean {
-    this.#namesChanged = false;
+  /**
+   * Programs what changed; returns the names that came or went. In the order of names: marks depend on it.
+   */
+  program(): ReadonlySet<string> {
+    this.#changedNames = new Set();
     for (const interfaceName of [...this.#dirty].sort(compareBytes)) {
       const record = this.#store.ownerOf(interfaceName);
       const previous = this.#programmed.get(interfaceName);
@@ -124,7 +126,7 @@ export class WorkloadEndpoints {
       if (previous !== undefined && previous.key !== record?.key) this.#options.statuses.markWorkload(previous.id);
     }
     this.#dirty.clear();
-    return this.#namesChanged;
+    return this.#changedNames;
   }
 
   /** Status of an endpoint now; `isClosed` says whether a unit uses something that is closed. */
@@ -181,7 +183,7 @@ export class WorkloadEndpoints {
     rpfSkip.setPrefixes(interfaceName, endpoint.allowSpoofedSourcePrefixes);
     arp?.setAddresses(interfaceName, endpoint.ipv4Nets);
     this.#programmed.set(interfaceName, { key: record.key, id: record.id, isFaulty: faults.length > 0 });
-    if (!this.#names.has(interfaceName)) this.#namesChanged = true;
+    if (!this.#names.has(interfaceName)) this.#changedNames.add(interfaceName);
     this.#names.add(interfaceName);
     statuses.markWorkload(record.id);
   }
@@ -197,6 +199,6 @@ export class WorkloadEndpoints {
     arp?.setAddresses(interfaceName, []);
     this.#programmed.delete(interfaceName);
     this.#names.delete(interfaceName);
-    this.#namesChanged = true;
+    this.#changedNames.add(interfaceName);
   }
 }

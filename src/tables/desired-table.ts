@@ -15,11 +15,12 @@ export const KERNEL_CHAINS: Readonly<Record<TableName, readonly string[]>> = {
   filter: ['INPUT', 'FORWARD', 'OUTPUT'],
 };
 
-/** Names that changed since they were last taken. Sets are the taker's own. */
+/** Names that changed since they were last taken. Sets and maps are the taker's own. */
 export interface DirtyObjects {
   readonly chains: Set<string>;
   readonly hooks: Set<string>;
-  readonly maps: Set<string>;
+  /** Map → the keys to look at; null = all of it. */
+  readonly maps: Map<string, Set<string> | null>;
 }
 
 /** A chain that is programmed in its closed form, and why. */
@@ -46,7 +47,7 @@ export class DesiredTable {
   readonly #counts = new Map<string, number>();
   readonly #inserted = new Map<string, readonly Rule[]>();
   readonly #appended = new Map<string, readonly Rule[]>();
-  readonly #maps = new Map<string, VerdictMap>();
+  readonly #maps = new Map<string, Map<string, string>>();
   /** Chains that the kernel refused as they are defined now, with the reason. */
   readonly #kernelRefused = new Map<string, string>();
   /** Every programmed chain that is closed, for whatever reason; kept up on each change so that asking is cheap. */
@@ -106,13 +107,27 @@ export class DesiredTable {
   }
 
   /** See RuleTable. Each element counts as one reference to its chain. */
-  setVerdictMap(map: VerdictMap): void {
-    const old = this.#maps.get(map.name);
-    if (old === map) return;
-    this.#maps.set(map.name, map);
-    this.#incrementAll(map.elements.values());
-    if (old !== undefined) this.#decrementAll(old.elements.values());
-    this.#dirty.maps.add(map.name);
+  setVerdictMap({ name, elements }: VerdictMap): void {
+    const changes = new Map<string, string | null>(elements);
+    for (const key of this.#maps.get(name)?.keys() ?? []) if (!elements.has(key)) changes.set(key, null);
+    this.changeVerdictMap(name, changes);
+    this.putBack({ maps: [[name, null]] });
+  }
+
+  /** See RuleTable. */
+  changeVerdictMap(name: string, changes: ReadonlyMap<string, string | null>): void {
+    const elements = this.#maps.get(name) ?? new Map<string, string>();
+    if (!this.#maps.has(name)) this.putBack({ maps: [[name, null]] });
+    this.#maps.set(name, elements);
+    const old = [...changes.keys()].map((key) => elements.get(key)).filter((chain) => chain !== undefined);
+    // New before old: a chain that both have must not look unreferenced in between.
+    for (const chain of changes.values()) if (chain !== null) this.#increment(chain);
+    this.#decrementAll(old);
+    for (const [key, chain] of changes) {
+      if (chain === null) elements.delete(key);
+      else elements.set(key, chain);
+    }
+    this.putBack({ maps: [[name, new Set(changes.keys())]] });
   }
 
   /** See RuleTable. */
@@ -120,8 +135,8 @@ export class DesiredTable {
     const old = this.#maps.get(name);
     if (old === undefined) return;
     this.#maps.delete(name);
-    this.#decrementAll(old.elements.values());
-    this.#dirty.maps.add(name);
+    this.#decrementAll(old.values());
+    this.putBack({ maps: [[name, null]] });
   }
 
   /** Rules wanted at the top (or end, by mode) of a kernel chain, in order; empty if none. */
@@ -156,14 +171,14 @@ export class DesiredTable {
     return this.#counts.keys();
   }
 
-  /** A wanted map, or undefined. */
-  verdictMap(name: string): VerdictMap | undefined {
+  /** Elements of a wanted map, interface → chain, or undefined. */
+  verdictMap(name: string): ReadonlyMap<string, string> | undefined {
     return this.#maps.get(name);
   }
 
-  /** All wanted maps. */
-  verdictMaps(): IterableIterator<VerdictMap> {
-    return this.#maps.values();
+  /** Names of all wanted maps. */
+  verdictMapNames(): IterableIterator<string> {
+    return this.#maps.keys();
   }
 
   /** Kernel chains that have, or once had, hook rules. */
@@ -220,11 +235,15 @@ export class DesiredTable {
   putBack(dirty: {
     readonly chains?: Iterable<string>;
     readonly hooks?: Iterable<string>;
-    readonly maps?: Iterable<string>;
+    readonly maps?: Iterable<readonly [string, Set<string> | null]>;
   }): void {
     for (const name of dirty.chains ?? []) this.#dirty.chains.add(name);
     for (const name of dirty.hooks ?? []) this.#dirty.hooks.add(name);
-    for (const name of dirty.maps ?? []) this.#dirty.maps.add(name);
+    for (const [name, keys] of dirty.maps ?? []) {
+      const known = this.#dirty.maps.get(name);
+      if (keys === null || known === null) this.#dirty.maps.set(name, null);
+      else this.#dirty.maps.set(name, known === undefined ? keys : new Set([...known, ...keys]));
+    }
   }
 
   #setHook(rulesByHook: Map<string, readonly Rule[]>, hook: string, rules: readonly Rule[]): void {
@@ -285,5 +304,5 @@ export class DesiredTable {
 }
 
 function noDirty(): DirtyObjects {
-  return { chains: new Set(), hooks: new Set(), maps: new Set() };
+  return { chains: new Set(), hooks: new Set(), maps: new Map() };
 }

@@ -16,5 +16,7 @@ export interface RuleTable {
   deleteChain(name: string): void;
   /** nft only; iptables tables ignore maps. Replaces the map, which keeps its target chains programmed. */
   setVerdictMap(map: VerdictMap): void;
+  /** The same for single elements: interface → chain, or null to take it out. An unknown map is made. */
+  changeVerdictMap(name: string, changes: ReadonlyMap<string, string | null>): void;
   deleteVerdictMap(name: string): void;
 }

@@ -47,6 +47,16 @@ export class MemoryRuleTable implements RuleTable {
     this.maps.set(map.name, map);
   }
 
+  changeVerdictMap(name: string, changes: ReadonlyMap<string, string | null>): void {
+    this.calls.push(`map ${name}`);
+    const elements = new Map(this.maps.get(name)?.elements);
+    for (const [key, chain] of changes) {
+      if (chain === null) elements.delete(key);
+      else elements.set(key, chain);
+    }
+    this.maps.set(name, { name, elements });
+  }
+
   deleteVerdictMap(name: string): void {
     this.calls.push(`delete map ${name}`);
     this.maps.delete(name);

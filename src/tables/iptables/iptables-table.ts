@@ -89,6 +89,11 @@ export class IptablesTable implements RuleTable, Reconciler {
   }
 
   /** Does nothing: iptables has no verdict maps. */
+  changeVerdictMap(_name: string, _changes: ReadonlyMap<string, string | null>): void {
+    // Dispatch is a tree of chains here.
+  }
+
+  /** Does nothing: iptables has no verdict maps. */
   deleteVerdictMap(_name: string): void {
     // Managers call all tables alike.
   }

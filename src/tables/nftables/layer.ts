@@ -47,6 +47,11 @@ export class NftLayer implements RuleTable {
   }
 
   /** See RuleTable. */
+  changeVerdictMap(name: string, changes: ReadonlyMap<string, string | null>): void {
+    this.desired.changeVerdictMap(name, changes);
+  }
+
+  /** See RuleTable. */
   deleteVerdictMap(name: string): void {
     this.desired.deleteVerdictMap(name);
   }

@@ -35,7 +35,7 @@ export class TableState {
   readonly chains: RenderedChains;
   readonly #bases = new Map<string, BaseChain>();
   #knownChains = new Map<string, string>();
-  #knownMaps = new Map<string, ReadonlyMap<string, string>>();
+  #knownMaps = new Map<string, Map<string, string>>();
   #knownFlowtable: ReadonlySet<string> | undefined;
   #strayChains = new Set<string>();
   #strayMaps = new Set<string>();
@@ -44,7 +44,7 @@ export class TableState {
   #start: TableChanges['start'] = 'create';
   #flowtableWanted: ReadonlySet<string> | null = null;
   /** Map → interfaces that nft has no text for. */
-  readonly #unprintableKeys = new Map<string, readonly string[]>();
+  readonly #unprintableKeys = new Map<string, Set<string>>();
   /** Names of wanted chains that nft has no text for. Nothing refers to them: see {@link diffMap}. */
   readonly #unprintableChains = new Set<string>();
 
@@ -93,7 +93,7 @@ export class TableState {
     }
     const wantedMaps = this.#wantedMaps();
     for (const [name, map] of kernel?.maps ?? []) {
-      this.#knownMaps.set(name, map.elements);
+      this.#knownMaps.set(name, new Map(map.elements));
       if (!wantedMaps.has(name)) this.#strayMaps.add(name);
       else if (map.type !== MAP_TYPE || map.flags !== '') rebuild = true;
     }
@@ -126,7 +126,7 @@ export class TableState {
       taken.set(layer, dirty);
       for (const hook of dirty.hooks) this.#planHook(layer, hook, chains);
       for (const name of dirty.chains) this.#planChain(layer, name, chains, deletedChains);
-      for (const name of dirty.maps) this.#planMap(layer, name, maps, deletedMaps);
+      for (const [name, keys] of dirty.maps) this.#planMap(layer, name, keys, maps, deletedMaps);
     }
     deletedChains.push(...this.#strayChains);
     deletedMaps.push(...this.#strayMaps);
@@ -159,7 +159,12 @@ export class TableState {
       this.#knownChains.delete(name);
       this.#strayChains.delete(name);
     }
-    for (const map of changes.maps) this.#knownMaps.set(map.fullName, map.elements);
+    for (const map of changes.maps) {
+      const known = this.#knownMaps.get(map.fullName) ?? new Map<string, string>();
+      this.#knownMaps.set(map.fullName, known);
+      for (const name of map.removed) known.delete(name);
+      for (const [name, target] of map.added) known.set(name, target);
+    }
     for (const name of changes.deletedMaps) {
       this.#knownMaps.delete(name);
       this.#strayMaps.delete(name);
@@ -192,11 +197,12 @@ export class TableState {
       refusals.push({ family, kind: 'chain', object, reason: 'nft has no text for a chain of this name' });
     }
     for (const [map, names] of this.#unprintableKeys) {
+      if (names.size === 0) continue;
       refusals.push({
         family,
         kind: 'map',
         object: map,
-        reason: `interface names that nft has no text for: ${names.join(' ')}`,
+        reason: `interface names that nft has no text for: ${[...names].join(' ')}`,
       });
     }
     return refusals;
@@ -237,17 +243,24 @@ export class TableState {
     if (known !== chain.key) chains.push({ chain, created: known === undefined });
   }
 
-  #planMap(layer: NftLayer, name: string, maps: MapChange[], deletedMaps: string[]): void {
+  #planMap(
+    layer: NftLayer,
+    name: string,
+    keys: ReadonlySet<string> | null,
+    maps: MapChange[],
+    deletedMaps: string[],
+  ): void {
     const fullName = layerName(layer.table, name);
-    const map = layer.desired.verdictMap(name);
-    this.#unprintableKeys.delete(name);
-    if (map !== undefined) this.#strayMaps.delete(fullName);
-    if (map === undefined) {
+    const elements = layer.desired.verdictMap(name);
+    if (elements !== undefined) this.#strayMaps.delete(fullName);
+    else {
+      this.#unprintableKeys.delete(name);
       if (this.#knownMaps.has(fullName) && !this.#strayMaps.has(fullName)) deletedMaps.push(fullName);
       return;
     }
-    const change = diffMap(layer.table, map, this.#knownMaps.get(fullName));
-    if (change.unprintable.length > 0) this.#unprintableKeys.set(name, change.unprintable);
+    const unprintable = this.#unprintableKeys.get(name) ?? new Set();
+    this.#unprintableKeys.set(name, unprintable);
+    const change = diffMap(layer.table, { name, elements }, this.#knownMaps.get(fullName), keys, unprintable);
     if (mapChanges(change)) maps.push(change);
   }
 
@@ -267,7 +280,7 @@ export class TableState {
   #wantedMaps(): Set<string> {
     const names = new Set<string>();
     for (const { table, desired } of this.layers.values()) {
-      for (const map of desired.verdictMaps()) names.add(layerName(table, map.name));
+      for (const name of desired.verdictMapNames()) names.add(layerName(table, name));
     }
     return names;
   }
@@ -297,7 +310,7 @@ export class TableState {
         if (base.layer === table && this.chains.key(base.name) !== this.#knownChains.get(base.name))
           hooks.push(base.hookName);
       }
-      desired.putBack({ chains, hooks, maps: [...desired.verdictMaps()].map((map) => map.name) });
+      desired.putBack({ chains, hooks, maps: [...desired.verdictMapNames()].map((name) => [name, null] as const) });
     }
   }
 }

@@ -1,5 +1,4 @@
 // Verdict maps of a table: what changes between the elements wanted and those in the kernel (dataplane.md 5.4).
-import type { VerdictMap } from '../../model/chain.js';
 import type { TableName } from '../../model/family.js';
 import { layerName } from './render.js';
 import { isPrintableInterface, isPrintableName } from './rendered-chains.js';
@@ -12,26 +11,45 @@ export interface MapChange {
   readonly removed: readonly string[];
   /** `[interface, kernel name of the chain]`. */
   readonly added: readonly (readonly [string, string])[];
-  /** All elements afterwards. */
-  readonly elements: ReadonlyMap<string, string>;
-  /** Interfaces that nft has no text for. Their packets meet the default at the end of the dispatch chain: drop. */
-  readonly unprintable: readonly string[];
 }
 
-/** Compares a wanted map with the kernel's elements (undefined = no such map). */
-export function diffMap(layer: TableName, map: VerdictMap, known: ReadonlyMap<string, string> | undefined): MapChange {
-  const elements = new Map<string, string>();
-  const unprintable: string[] = [];
-  for (const [name, chain] of map.elements) {
-    const target = layerName(layer, chain);
-    if (isPrintableInterface(name) && isPrintableName(target)) elements.set(name, target);
-    else unprintable.push(name);
-  }
+/**
+ * Compares a wanted map with the kernel's elements (undefined = no such map), for `keys` or (null) all of both.
+ * `unprintable` gains the interfaces among them that nft has no text for, and loses the others: packets of such an
+ * interface meet the default at the end of the dispatch chain, which drops them.
+ */
+export function diffMap(
+  layer: TableName,
+  map: { readonly name: string; readonly elements: ReadonlyMap<string, string> },
+  known: ReadonlyMap<string, string> | undefined,
+  keys: ReadonlySet<string> | null,
+  unprintable: Set<string>,
+): MapChange {
+  if (keys === null) unprintable.clear();
   const removed: string[] = [];
-  for (const [name, target] of known ?? []) if (elements.get(name) !== target) removed.push(name);
   const added: [string, string][] = [];
-  for (const [name, target] of elements) if (known?.get(name) !== target) added.push([name, target]);
-  return { fullName: layerName(layer, map.name), created: known === undefined, removed, added, elements, unprintable };
+  for (const key of keys ?? new Set([...(known?.keys() ?? []), ...map.elements.keys()])) {
+    const target = targetOf(layer, map.elements.get(key), key, unprintable);
+    const present = known?.get(key);
+    if (present === target) continue;
+    if (present !== undefined) removed.push(key);
+    if (target !== undefined) added.push([key, target]);
+  }
+  return { fullName: layerName(layer, map.name), created: known === undefined, removed, added };
+}
+
+function targetOf(
+  layer: TableName,
+  chain: string | undefined,
+  key: string,
+  unprintable: Set<string>,
+): string | undefined {
+  unprintable.delete(key);
+  if (chain === undefined) return undefined;
+  const target = layerName(layer, chain);
+  if (isPrintableInterface(key) && isPrintableName(target)) return target;
+  unprintable.add(key);
+  return undefined;
 }
 
 /** Whether there is anything to write. */
