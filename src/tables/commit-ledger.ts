@@ -1,5 +1,6 @@
 // Tells our own commits to nf_tables from those of others by counting both, so that a table is read again only when
 // somebody else may have changed it. Shared by everything that commits in one network namespace.
+import { TurnCache } from '../kernel/turn-cache.js';
 
 /** Scripts from this length on are worth being read by two tools at once. */
 const OVERLAP_FROM = 256 * 1024;
@@ -7,6 +8,8 @@ const OVERLAP_FROM = 256 * 1024;
 /** Counts commits. One per network namespace. */
 export class CommitLedger {
   readonly #readGeneration: () => number;
+  /** All tables ask before they write, in one turn. A commit of others meanwhile shows at the next question. */
+  readonly #read = new TurnCache<number>();
   #generation: number | null = null;
   #ownCommits = 0;
   #underWay = 0;
@@ -33,6 +36,7 @@ export class CommitLedger {
   async #count<T>(work: () => Promise<T>, commits: number): Promise<T> {
     this.epoch();
     this.#underWay += 1;
+    this.#read.clear();
     try {
       const result = await work();
       this.#ownCommits += commits;
@@ -43,12 +47,13 @@ export class CommitLedger {
       throw error;
     } finally {
       this.#underWay -= 1;
+      this.#read.clear();
     }
   }
 
   /**
-   * A number that moves when somebody else committed, or may have. What happens while work of ours is under way is
-   * told by the first call after it.
+   * A number that moves when somebody else committed, or may have, in an earlier turn of the event loop. What happens
+   * while work of ours is under way is told by the first call after it.
    */
   epoch(): number {
     if (this.#underWay > 0) return this.#epoch;
@@ -65,7 +70,7 @@ export class CommitLedger {
   /** Null when the kernel did not answer (no buffer, no memory): that is no failure, only a reason to read again. */
   #ask(): number | null {
     try {
-      return this.#readGeneration();
+      return this.#read.get(this.#readGeneration);
     } catch {
       return null;
     }

@@ -12,6 +12,9 @@ function setUp() {
   return { kernel, ledger, commit };
 }
 
+/** Until the event loop has turned: within a turn the generation is asked for once. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 describe('CommitLedger', () => {
   test('epoch stays over commits of our own, also many at once', async () => {
     const { ledger, commit } = setUp();
@@ -26,6 +29,7 @@ describe('CommitLedger', () => {
     const { kernel, ledger, commit } = setUp();
     const first = ledger.epoch();
     kernel.generation += 1;
+    await turn();
     const second = ledger.epoch();
     expect(second).not.toBe(first);
     await commit();
@@ -60,6 +64,7 @@ describe('CommitLedger', () => {
       return kernel.generation;
     });
     const before = ledger.epoch();
+    await turn();
     isMute = true;
     const mute = ledger.epoch();
     expect(mute).not.toBe(before);
@@ -69,6 +74,24 @@ describe('CommitLedger', () => {
     const again = ledger.epoch();
     expect(again).not.toBe(mute);
     expect(ledger.epoch()).toBe(again);
+  });
+
+  test('epoch asks the kernel once a turn, and misses no commit of others for it', async () => {
+    const kernel = { generation: 7, asked: 0 };
+    const ledger = new CommitLedger(() => {
+      kernel.asked += 1;
+      return kernel.generation;
+    });
+    const before = ledger.epoch();
+    expect([ledger.epoch(), ledger.epoch()]).toEqual([before, before]);
+    expect(kernel.asked).toBe(1);
+    // In the very turn, between the question and our own commit.
+    kernel.generation += 1;
+    await ledger.own(() => {
+      kernel.generation += 1;
+      return Promise.resolve();
+    });
+    expect(ledger.epoch()).not.toBe(before);
   });
 
   test('own lets short scripts follow each other and long ones overlap', async () => {
