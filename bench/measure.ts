@@ -67,6 +67,19 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/**
+ * Waits until all links are operationally up: the kernel makes them so in the background, a hundred a second
+ * (net/core/link_watch.c), and until then an endpoint is down whatever a driver does.
+ */
+async function untilRunning(namespace: Namespace): Promise<void> {
+  for (let attempt = 0; attempt < 3_000; attempt++) {
+    const links = (await namespace.run(['ip', '-o', 'link', 'show', 'type', 'veth'])).split('\n');
+    if (links.every((link) => link === '' || link.includes(' state UP '))) return;
+    await pause(100);
+  }
+  throw new Error('Not all links are up after five minutes');
+}
+
 async function start(
   namespace: Namespace,
   node: SyntheticNode,
@@ -160,7 +173,7 @@ export async function measure(options: RunOptions, say: (line: string) => void):
     const plain = await space('bplain');
     say('building the node');
     await host.shell(node.hostScript(namespaces));
-    await pause(1_000);
+    await untilRunning(host);
     const first = await start(host, node, options);
     driver = first.driver;
     say(`start ${first.seconds.toFixed(2)} s, CPU ${first.cpu.toFixed(2)} s`);
