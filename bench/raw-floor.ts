@@ -1,14 +1,17 @@
 // The floor under the driver's figures: the same ruleset and sets, and the same small changes, by the plain tools in a
 // namespace of their own.
 import { spawn } from 'node:child_process';
+import { join } from 'node:path';
 import type { Mode } from '../test/fixtures/recording.js';
 import type { Namespace } from '../test/kernel/support/namespace.js';
 import { nowNs } from './probe-pair.js';
 
-/** Milliseconds that the plain tools take. */
+/** Milliseconds that the plain tools take, and the kernel alone. */
 export interface RawFloor {
   readonly loadMs: number;
   readonly policyEditMs: number;
+  /** Median of one rule by our own netlink (`netlink-floor.ts`); null where the kernel has no nf_tables batch for it. */
+  readonly kernelEditMs: number | null;
   readonly setMemberMs: number;
 }
 
@@ -46,6 +49,12 @@ function timed(namespace: Namespace, argv: readonly string[], input: string): Pr
   });
 }
 
+async function kernelEdit(namespace: Namespace, table: string, chain: string): Promise<number> {
+  const program = [process.execPath, ...process.execArgv, join(import.meta.dirname, 'netlink-floor.ts')];
+  const answer = await namespace.run([...program, 'ip', table, chain]);
+  return (JSON.parse(answer) as { readonly median: number }).median;
+}
+
 const REPEATS = 5;
 
 async function fastest(work: () => Promise<number>): Promise<number> {
@@ -80,6 +89,7 @@ export async function measureRawFloor(namespace: Namespace, mode: Mode, kernel: 
   return {
     loadMs,
     policyEditMs: await fastest(() => timed(namespace, restore, edit)),
+    kernelEditMs: backend === 'nft' ? await kernelEdit(namespace, 'filter', chain.name) : null,
     setMemberMs: await fastest(() => timed(namespace, ['ipset', 'restore', '-exist'], `add ${set} 10.98.0.1\n`)),
   };
 }
@@ -99,6 +109,7 @@ async function measureNft(namespace: Namespace, kernel: KernelText): Promise<Raw
   return {
     loadMs,
     policyEditMs: await fastest(() => timed(namespace, ['nft', '-f', '-'], edit)),
+    kernelEditMs: await kernelEdit(namespace, 'calico', name),
     setMemberMs: await fastest(() => {
       member += 2;
       return timed(namespace, ['nft', '-f', '-'], `add element ip calico ${set} { 10.98.0.${member} }\n`);

@@ -63,7 +63,8 @@ function table(result: RunResult): string {
   lines.push(
     '',
     `Plain tools in the same run: load ${(raw.loadMs / 1000).toFixed(2)} s (our start is ${((result.startS * 1000) / raw.loadMs).toFixed(1)} times that), ` +
-      `one policy chain ${raw.policyEditMs.toFixed(1)} ms (ours ${(result.policyEditMs.median / raw.policyEditMs).toFixed(2)} times), ` +
+      `one policy chain ${raw.policyEditMs.toFixed(1)} ms (ours ${(result.policyEditMs.median / raw.policyEditMs).toFixed(2)} times); ` +
+      `${raw.kernelEditMs === null ? '' : `the kernel alone, one rule: ${raw.kernelEditMs.toFixed(2)} ms (ours ${(result.policyEditMs.median / raw.kernelEditMs).toFixed(1)} times); `}` +
       `one set member ${raw.setMemberMs.toFixed(1)} ms (ours ${(result.setMemberMs.median / raw.setMemberMs).toFixed(2)} times). ` +
       `Memory of driver and children together (proportional): ${result.treeMiB.toFixed(0)} MiB.`,
     '',
