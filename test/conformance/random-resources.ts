@@ -106,7 +106,7 @@ const V4 = [
   '192.168.0.7/32',
   '203.0.113.0/25',
   '0.0.0.0/0',
-  '10.65.0.3',
+  '10.65.0.3/32',
 ];
 const V6 = ['fd00:65::/64', 'fd00:65::3/128', '2001:db8::/32', '::/0', 'fd00:10::/64'];
 const PORTS: readonly (number | string)[] = [22, 53, 80, 443, '8000:8100', '1:1023', 65535, 'http', 'dns', 'none'];
@@ -248,7 +248,7 @@ function pod(dice: Dice, number: number): Resource {
         ? undefined
         : dice.maybe(15, () =>
             dice.pick([
-              { ingressPacketRate: 1000, egressPacketRate: 500 },
+              { ingressPacketRate: 1000, ingressPacketBurst: 5, egressPacketRate: 500, egressPacketBurst: 7 },
               { ingressMaxConnections: 10, egressMaxConnections: 20 },
               { ingressPacketRate: 1000, ingressPacketBurst: 20, egressMaxConnections: 5 },
               { ingressBandwidth: 1000000, egressBandwidth: 2000000, ingressBurst: 4000000, egressBurst: 4000000 },

@@ -6,6 +6,7 @@ import { FelixNode, type Plane } from './felix-node.js';
 import { withoutDifferences } from './known-differences.js';
 import { Dice, HOST_SCRIPT, RandomCluster, randomParameters } from './random-resources.js';
 import { INITIAL } from './resources.js';
+import { missingTraces, SENTINEL_INTERFACE, sentinels } from './sentinel.js';
 import { differenceText, differingFiles } from './text.js';
 
 /** What is run. */
@@ -18,8 +19,9 @@ export interface RandomOptions {
   readonly report: (what: string, faults: readonly string[]) => void;
 }
 
-const STEPS = 3;
-const PATIENCE_MS = 25_000;
+const STEPS = 6;
+const PATIENCE_MS = 40_000;
+const SENTINEL_LINK = `ip link add ${SENTINEL_INTERFACE} type veth peer name psent`;
 
 /** Carries out runs with one seed after the other. */
 export async function randomRuns({ seed, runs, report, ...options }: RandomOptions): Promise<void> {
@@ -37,7 +39,7 @@ async function randomRun(
   const cluster = new RandomCluster(dice);
   const nodes: FelixNode[] = [];
   try {
-    for (const _ of ['Felix', 'ours']) nodes.push(await FelixNode.create(HOST_SCRIPT));
+    for (const _ of ['Felix', 'ours']) nodes.push(await FelixNode.create(`${HOST_SCRIPT}\n${SENTINEL_LINK}`));
     const first = cluster.first();
     for (const [index, node] of nodes.entries()) {
       await node.apply([...INITIAL, ...first.apply]);
@@ -48,8 +50,9 @@ async function randomRun(
       for (const node of nodes) {
         await node.apply(change.apply);
         await node.delete(change.remove);
+        await node.apply(sentinels(step));
       }
-      const difference = await settled(nodes, mode);
+      const difference = await settled(nodes, mode, step);
       if (difference === '') continue;
       const told = nodes.map((node) => problems(node.felix?.output ?? '')).join('\n--\n');
       return [`step ${step} ${JSON.stringify(parameters)}\n${difference}\n${told}`];
@@ -63,26 +66,26 @@ async function randomRun(
 function problems(output: string): string {
   return output
     .split('\n')
-    .filter((line) => !/"level":[123]0/.test(line))
-    .slice(-12)
+    .filter((line) => !/"level":[123]0/.test(line) && !/^\t|^goroutine|^github|^created by|^$/.test(line))
+    .slice(-25)
     .map((line) => line.slice(0, 400))
     .join('\n');
 }
 
-/** Waits until both kernels are the same and at rest; else how they differ, `-` for Felix's. */
-async function settled(nodes: readonly FelixNode[], mode: Mode): Promise<string> {
+/** Waits until both kernels show the step, are the same and at rest; else how they differ, `-` for Felix's. */
+async function settled(nodes: readonly FelixNode[], mode: Mode, step: number): Promise<string> {
   const end = Date.now() + PATIENCE_MS;
   let before = '';
   for (;;) {
     const dumps = await Promise.all(nodes.map((node) => node.dump(mode)));
+    const missing = dumps.map((dump) => missingTraces(dump, mode, step));
     const [felix = {}, ours = {}] = dumps.map((dump) => withoutDifferences(dump, mode)) as [KernelDump, KernelDump];
     const now = JSON.stringify(dumps);
-    const isThere = [felix, ours].every((dump) =>
-      (dump[mode === 'nftables' ? 'nft' : mode] ?? '').includes('cali-FORWARD'),
-    );
-    if (isThere && now === before && differingFiles(felix, ours).length === 0) return '';
+    const hasArrived = missing.every((each) => each.length === 0);
+    if (hasArrived && now === before && differingFiles(felix, ours).length === 0) return '';
     if (nodes.some((node) => node.felix?.hasExited)) return 'a Felix ended';
-    if (Date.now() > end) return differenceText(felix, ours);
+    if (Date.now() > end)
+      return `not seen: Felix ${missing[0]?.join(' ')}, ours ${missing[1]?.join(' ')}\n${differenceText(felix, ours)}`;
     before = now;
   }
 }
