@@ -15,6 +15,8 @@ import { keyOf, type Resource } from './resources.js';
 /** Who programs the kernel. */
 export type Plane = 'internal' | 'pipe' | 'socket' | 'grpc' | 'record';
 
+/** Exit code of a Felix that wants to be started again with other parameters or another encapsulation. */
+const CHANGED_CODE = 129;
 const RELAY = `${EXECUTABLE}-relay`;
 /** Private files for a Felix and its driver, then the program. */
 const PRIVATE = 'mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir /var/lib/calico && exec "$@"';
@@ -69,6 +71,9 @@ export class FelixNode {
   readonly folder = mkdtempSync(join(tmpdir(), 'fdp-conf-'));
   felix: Logged | null = null;
   service: Logged | null = null;
+  /** How often Felix was started again after a change of its parameters. */
+  restarts = 0;
+  #isStopping = false;
   #starts = 0;
   readonly #etcd: Logged;
   readonly #client: ChildProcess;
@@ -149,7 +154,24 @@ export class FelixNode {
         () => this.service?.output ?? '',
       );
     }
-    this.felix = new Logged([...this.namespace.enter, 'sh', '-c', PRIVATE, 'sh', felix], env);
+    this.#isStopping = false;
+    this.#run([...this.namespace.enter, 'sh', '-c', PRIVATE, 'sh', felix], env);
+  }
+
+  /** As calico-node's service does: a Felix that ends for a change of its parameters is started again. */
+  #run(argv: readonly string[], env: NodeJS.ProcessEnv): void {
+    const felix = new Logged(argv, env);
+    this.felix = felix;
+    void felix.exit.then((code) => {
+      if (code !== CHANGED_CODE || this.#isStopping) return;
+      this.restarts += 1;
+      this.#run(argv, env);
+    });
+  }
+
+  /** True when Felix is gone and is not started again. */
+  get hasEnded(): boolean {
+    return this.felix !== null && this.felix.hasExited;
   }
 
   driverEnvironment(): Record<string, string> {
@@ -169,6 +191,7 @@ export class FelixNode {
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    this.#isStopping = true;
     return (await this.felix?.stop(signal)) ?? null;
   }
 
@@ -177,7 +200,7 @@ export class FelixNode {
   }
 
   async remove(): Promise<void> {
-    await this.felix?.stop();
+    await this.stop();
     await this.service?.stop();
     this.#client.stdin?.end();
     await this.#etcd.stop();

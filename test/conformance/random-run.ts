@@ -83,7 +83,7 @@ async function settled(nodes: readonly FelixNode[], mode: Mode, step: number): P
     const now = JSON.stringify(dumps);
     const hasArrived = missing.every((each) => each.length === 0);
     if (hasArrived && now === before && differingFiles(felix, ours).length === 0) return '';
-    if (nodes.some((node) => node.felix?.hasExited)) return 'a Felix ended';
+    if (nodes.some((node) => node.hasEnded)) return 'a Felix ended';
     if (Date.now() > end)
       return `not seen: Felix ${missing[0]?.join(' ')}, ours ${missing[1]?.join(' ')}\n${differenceText(felix, ours)}`;
     before = now;
