@@ -93,12 +93,22 @@ export class FelixNode {
     this.#answers = createInterface({ input: this.#client.stdout });
   }
 
-  /** A node with the interfaces of a host script, and etcd answering. */
+  /** A node with the interfaces of a host script in a namespace of its own, and etcd answering. */
   static async create(hostScript: string): Promise<FelixNode> {
     const namespace = await createNamespace('felix');
-    const node = new FelixNode(namespace);
     try {
       await namespace.shell(hostScript);
+      return await FelixNode.inside(namespace);
+    } catch (error) {
+      await namespace.remove();
+      throw error;
+    }
+  }
+
+  /** A node in a namespace that is there, with etcd answering; `remove` takes the namespace as well. */
+  static async inside(namespace: Namespace): Promise<FelixNode> {
+    const node = new FelixNode(namespace);
+    try {
       await waitFor(
         async () => (await node.#ask([{ list: '/' }])).error === undefined,
         () => node.#etcd.output,
@@ -195,13 +205,17 @@ export class FelixNode {
     return (await this.felix?.stop(signal)) ?? null;
   }
 
+  async stopService(): Promise<void> {
+    await this.service?.stop();
+  }
+
   async dump(mode: Mode): Promise<KernelDump> {
     return await dumpKernel(this.namespace, mode);
   }
 
   async remove(): Promise<void> {
     await this.stop();
-    await this.service?.stop();
+    await this.stopService();
     this.#client.stdin?.end();
     await this.#etcd.stop();
     await this.namespace.remove();
