@@ -1,7 +1,7 @@
 // A node of its own for a real Felix: a network namespace with an etcd on loopback, and a Felix that is started and
 // stopped as calico-node's service does. Nothing listens outside, and files below /run and /var/lib are private.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -211,6 +211,17 @@ export class FelixNode {
 
   async dump(mode: Mode): Promise<KernelDump> {
     return await dumpKernel(this.namespace, mode);
+  }
+
+  /** Statuses as a dump has them: what Felix wrote to etcd, and the files below EndpointStatusPathPrefix. */
+  async statuses(): Promise<KernelDump> {
+    const keys = (await this.list('/calico/felix/'))
+      .filter(([key]) => !/\/(status|last_reported_status)$/.test(key))
+      .map(([key, value]) => `${key} ${value}\n`);
+    const folder = join(this.folder, 'endpoint-status');
+    const names = existsSync(folder) ? readdirSync(folder).sort() : [];
+    const files = names.map((name) => `${name} ${readFileSync(join(folder, name), 'utf8')}\n`);
+    return { 'status-etcd': keys.sort().join(''), 'status-files': files.join('') };
   }
 
   async remove(): Promise<void> {

@@ -16,3 +16,11 @@ export function withoutDifferences(dump: KernelDump, mode: Mode): KernelDump {
   if (mode !== 'nftables' || dump['nft'] === undefined) return dump;
   return { ...dump, nft: withoutOutputGuard(dump['nft']) };
 }
+
+/**
+ * The dump without the words that follow a hash in nftables comments. They are no part of the hash, so a chain that
+ * changes in its words alone keeps the old ones, in Felix as here: which ones stand depends on what came in one apply.
+ */
+export function withoutWords(dump: KernelDump): KernelDump {
+  return dump['nft'] === undefined ? dump : { ...dump, nft: dump['nft'].replace(/"(cali:[\w-]{16};) [^"]*"/g, '"$1"') };
+}

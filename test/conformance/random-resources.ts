@@ -39,7 +39,8 @@ export class Dice {
   }
 }
 
-const PODS = 8;
+/** Pods of this node; those with higher numbers are on others. */
+export const PODS = 8;
 type Fields = Record<string, unknown>;
 
 /** Interfaces of the node: two of the host, one for each pod. */
@@ -243,7 +244,7 @@ function pod(dice: Dice, number: number): Resource {
         { name: 'dns', port: 53, protocol: dice.pick(['UDP', 'SCTP']) },
       ]),
       ipNATs: dice.maybe(10, () => [{ internalIP: v4.split('/')[0], externalIP: `172.17.1.${number}` }]),
-      allowSpoofedSourcePrefixes: dice.maybe(0, () => ['8.8.8.0/24']),
+      allowSpoofedSourcePrefixes: number === 0 ? dice.maybe(40, () => ['8.8.8.0/24']) : undefined,
       qosControls: isRemote
         ? undefined
         : dice.maybe(15, () =>
@@ -441,7 +442,7 @@ export function randomParameters(dice: Dice): Record<string, string> {
     ['NftablesMangleAllowAction', ['ACCEPT', 'RETURN']],
     ['DefaultEndpointToHostAction', ['DROP', 'RETURN', 'ACCEPT']],
     ['ChainInsertMode', ['insert', 'append']],
-    ['FailsafeInboundHostPorts', ['tcp:2379', 'tcp:2379,tcp:192.0.2.0/24:22,udp:fd00::/8:68,sctp:99']],
+    ['FailsafeInboundHostPorts', ['tcp:2379', 'tcp:2379,tcp:192.0.2.0/24:22,udp:[fd00::/8]:68']],
     ['FailsafeOutboundHostPorts', ['tcp:2379', 'udp:53,tcp:10.0.0.0/8:443,tcp:127.0.0.0/8:2379']],
     ['NATPortRange', ['32768:65000', '1000']],
     ['NATOutgoingExclusions', ['IPPoolsOnly', 'IPPoolsAndHostIPs']],
