@@ -71,6 +71,8 @@ export class FelixNode {
   readonly folder = mkdtempSync(join(tmpdir(), 'fdp-conf-'));
   felix: Logged | null = null;
   service: Logged | null = null;
+  /** Parameters of the last start. */
+  settings: Readonly<Record<string, string>> = {};
   /** How often Felix was started again after a change of its parameters. */
   restarts = 0;
   #isStopping = false;
@@ -149,6 +151,7 @@ export class FelixNode {
       ...parameters,
     };
     if (plane !== 'internal') settings['DataplaneDriver'] = this.#driver(plane);
+    this.settings = settings;
     const env: NodeJS.ProcessEnv = {
       ...process.env,
       DATASTORE_TYPE: 'etcdv3',

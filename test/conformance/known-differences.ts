@@ -11,10 +11,22 @@ function withoutOutputGuard(text: string): string {
     .join('\n');
 }
 
+/** Row 36: tables that a look at them made, with nothing in them. */
+function withoutEmptyTables(text: string): string {
+  return text.replace(/^\*\w+\n(:[A-Z]+ ACCEPT\n)*COMMIT\n/gm, '');
+}
+
 /** The dump without what is different on purpose. */
 export function withoutDifferences(dump: KernelDump, mode: Mode): KernelDump {
-  if (mode !== 'nftables' || dump['nft'] === undefined) return dump;
-  return { ...dump, nft: withoutOutputGuard(dump['nft']) };
+  if (mode === 'nftables') return { ...dump, nft: withoutOutputGuard(dump['nft'] ?? '') };
+  const [v4, v6] = [mode, mode.replace('iptables', 'ip6tables')] as const;
+  return { ...dump, [v4]: withoutEmptyTables(dump[v4] ?? ''), [v6]: withoutEmptyTables(dump[v6] ?? '') };
+}
+
+/** Row 41: bandwidth limits, which Felix loses with an interface and does not put on the one that comes instead. */
+export function withoutShaping(dump: KernelDump): KernelDump {
+  const lines = (dump['links'] ?? '').split('\n').filter((line) => !line.includes('"name": "bwcali'));
+  return { ...dump, links: lines.join('\n'), qdisc: '' };
 }
 
 /**

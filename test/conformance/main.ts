@@ -1,9 +1,10 @@
 // A real Felix with this driver, compared with what Felix's own dataplane does (docs/conformance.md).
-// Usage: npx tsx test/conformance/main.ts recordings|random|traffic --felix PATH [--mode M] [--plane pipe|socket|grpc]
+// Usage: npx tsx test/conformance/main.ts recordings|random|traffic|mock --felix PATH [--mode M] [--plane pipe|socket|grpc]
 //        [--only NAME] [--seed N] [--runs N]. Needs root, a Felix binary and etcd; all happens in private namespaces.
 import { parseArgs } from 'node:util';
 import { type Mode, MODES, recordingNames } from '../fixtures/recording.js';
 import type { Plane } from './felix-node.js';
+import { mockRuns } from './mock-run.js';
 import { playRecording } from './recordings.js';
 import { randomRuns } from './random-run.js';
 import { trafficRuns } from './traffic-run.js';
@@ -44,6 +45,8 @@ for (const mode of modes) {
   if (positionals[0] === 'recordings') await recordings(mode);
   else if (positionals[0] === 'random')
     await randomRuns({ felix: values.felix, mode, plane, seed: values.seed, runs: Number(values.runs), report });
+  else if (positionals[0] === 'mock')
+    await mockRuns({ felix: values.felix, mode, seed: values.seed, runs: Number(values.runs), report });
   else if (positionals[0] === 'traffic') await trafficRuns({ felix: values.felix, mode, only: values.only, report });
 }
 process.exitCode = faults.length === 0 ? 0 : 1;

@@ -223,6 +223,7 @@ function pod(dice: Dice, number: number): Resource {
   const name = `pod${number}`;
   const v4 = `10.65.${isRemote ? 1 + (number % 3) : 0}.${number + 2}/32`;
   const v6 = `fd00:65::${(number + 2).toString(16)}/128`;
+  const ipNetworks = dice.pick([[v4], [v4, v6], [v6], [v4, v6]]);
   return stored({
     kind: 'WorkloadEndpoint',
     metadata: {
@@ -238,13 +239,14 @@ function pod(dice: Dice, number: number): Resource {
       interfaceName: `cali${number}`,
       mac: `ee:ee:ee:ee:ee:${(number + 1).toString(16).padStart(2, '0')}`,
       profiles: dice.pick([['open'], ['open', 'kns.default'], ['closed'], [], ['missing', 'open']]),
-      ipNetworks: dice.pick([[v4], [v4, v6], [v6], [v4, v6]]),
+      ipNetworks,
       ports: dice.maybe(60, () => [
         { name: 'http', port: dice.pick([80, 8080]), protocol: 'TCP' },
         { name: 'dns', port: 53, protocol: dice.pick(['UDP', 'SCTP']) },
       ]),
-      ipNATs: dice.maybe(10, () => [{ internalIP: v4.split('/')[0], externalIP: `172.17.1.${number}` }]),
-      allowSpoofedSourcePrefixes: number === 0 ? dice.maybe(40, () => ['8.8.8.0/24']) : undefined,
+      ipNATs: ipNetworks.includes(v4)
+        ? dice.maybe(20, () => [{ internalIP: v4.split('/')[0], externalIP: `172.17.1.${number}` }])
+        : undefined,
       qosControls: isRemote
         ? undefined
         : dice.maybe(15, () =>

@@ -21,7 +21,8 @@ export interface ResourceStep {
   readonly delete: readonly Resource[];
 }
 
-const NAMESPACED = ['NetworkPolicy', 'StagedNetworkPolicy', 'NetworkSet', 'WorkloadEndpoint'];
+/** Kinds whose resources are in a namespace. */
+export const NAMESPACED = ['NetworkPolicy', 'StagedNetworkPolicy', 'NetworkSet', 'WorkloadEndpoint'];
 
 function plural(kind: string): string {
   const name = kind.toLowerCase();

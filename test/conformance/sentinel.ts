@@ -5,7 +5,9 @@ import type { KernelDump } from '../kernel/support/dump.js';
 import { type Resource, stored } from './resources.js';
 
 /** Interface of the pod that the sentinels' policies select. */
-export const SENTINEL_INTERFACE = 'calisent';
+const SENTINEL_INTERFACE = 'calisent';
+/** Makes that interface. */
+export const SENTINEL_LINK = `ip link add ${SENTINEL_INTERFACE} type veth peer name psent`;
 
 const LABELS = { sentinel: 'yes' };
 
@@ -24,10 +26,7 @@ function allowPort(port: number): Record<string, unknown> {
 }
 
 function policy(kind: string, namespace: string | null, port: number): Resource {
-  const members = {
-    action: 'Allow',
-    destination: { selector: "sentinel == 'yes'", namespaceSelector: 'all() || global()' },
-  };
+  const members = { action: 'Allow', destination: { selector: "sentinel == 'yes'" } };
   return resource(kind, namespace, {
     order: 5000,
     selector: "sentinel == 'yes'",
