@@ -28,6 +28,9 @@ const CONNTRACK_RETRY_MS = 100;
 /** From this many interfaces on, one listing of the whole table is cheaper than one of each. */
 const RESCAN_LIMIT = 64;
 
+/** Interfaces that change while they are listed are listed again so often in one apply; the next one goes on. */
+const RESCAN_ROUNDS = 3;
+
 /** Durations in seconds, for the series of ops.md section 4. */
 export interface RouteTimings {
   resync(seconds: number): void;
@@ -78,6 +81,8 @@ export class RouteTableReconciler implements RouteTable, Reconciler {
   readonly #owners: ConntrackOwners | null;
   readonly #state: RouteTableState;
   readonly #toRescan = new Set<string>();
+  /** Interfaces of which was heard since a listing was begun: what it says of them may be older than what was heard. */
+  readonly #heard = new Set<string>();
   readonly #faults = new Map<string, Refusal>();
   #needsFullResync = true;
 
@@ -124,6 +129,7 @@ export class RouteTableReconciler implements RouteTable, Reconciler {
   }
 
   onInterfaceState(event: InterfaceStateEvent): void {
+    this.#heard.add(event.name);
     if (this.#state.onInterfaceState(event, this.#options.clock.nowMs())) this.#toRescan.add(event.name);
     else this.#toRescan.delete(event.name);
   }
@@ -145,7 +151,9 @@ export class RouteTableReconciler implements RouteTable, Reconciler {
       let operations = round.operations;
       if (round.interfaceTrouble) {
         // The interface went while we wrote: see how it is now, then what is left is what can be done.
-        this.#state.adoptLinks(await this.#options.kernel.listLinks(), this.#options.clock.nowMs());
+        this.#heard.clear();
+        const links = await this.#options.kernel.listLinks();
+        this.#state.adoptLinks(links, this.#options.clock.nowMs(), this.#heard);
         round = await this.#write();
         operations += round.operations;
       }
@@ -191,19 +199,31 @@ export class RouteTableReconciler implements RouteTable, Reconciler {
   }
 
   async #resync(): Promise<void> {
+    if (this.#needsFullResync || this.#toRescan.size > RESCAN_LIMIT) await this.#readAll();
+    for (let round = 0; this.#toRescan.size > 0 && round < RESCAN_ROUNDS; round += 1) await this.#readInterfaces();
+  }
+
+  async #readAll(): Promise<void> {
     const { kernel, table, clock, staticNeighbours, timings } = this.#options;
     const startMs = clock.nowMs();
-    if (this.#needsFullResync || this.#toRescan.size > RESCAN_LIMIT) {
-      this.#state.adoptLinks(await kernel.listLinks(), clock.nowMs());
-      this.#state.adoptTable(await kernel.listRoutes(this.family, table));
-      if (staticNeighbours) this.#state.neighbours.adopt(await kernel.listNeighbours(4), null);
-      this.#needsFullResync = false;
-      this.#toRescan.clear();
-      timings?.resync((clock.nowMs() - startMs) / 1_000);
-      return;
-    }
-    if (this.#toRescan.size === 0) return;
+    this.#needsFullResync = false;
+    this.#toRescan.clear();
+    this.#heard.clear();
+    const links = await kernel.listLinks();
+    const routes = await kernel.listRoutes(this.family, table);
+    const neighbours = staticNeighbours ? await kernel.listNeighbours(4) : [];
+    this.#state.adoptLinks(links, clock.nowMs(), this.#heard);
+    this.#state.adoptTable(routes);
+    if (staticNeighbours) this.#state.neighbours.adopt(neighbours, null);
+    timings?.resync((clock.nowMs() - startMs) / 1_000);
+  }
+
+  async #readInterfaces(): Promise<void> {
+    const { kernel, table, clock, staticNeighbours, timings } = this.#options;
+    const startMs = clock.nowMs();
     const names = [...this.#toRescan];
+    this.#toRescan.clear();
+    this.#heard.clear();
     const [routes, neighbours] = await Promise.all([
       kernel.listRoutes(this.family, table, names),
       staticNeighbours
@@ -213,9 +233,16 @@ export class RouteTableReconciler implements RouteTable, Reconciler {
           )
         : [],
     ]);
-    this.#state.adoptInterfaces(routes, names);
-    if (staticNeighbours) this.#state.neighbours.adopt(neighbours, names);
-    for (const name of names) this.#toRescan.delete(name);
+    const isCurrent = (name: string | null): boolean => name === null || !this.#heard.has(name);
+    const current = names.filter(isCurrent);
+    this.#state.adoptInterfaces(
+      routes.filter((route) => isCurrent(route.interfaceName)),
+      current,
+    );
+    if (staticNeighbours) {
+      const listed = neighbours.filter((neighbour) => isCurrent(neighbour.interfaceName));
+      this.#state.neighbours.adopt(listed, current);
+    }
     timings?.partialResync((clock.nowMs() - startMs) / 1_000);
   }
 

@@ -92,9 +92,11 @@ export class RouteTableState {
     return event.state === 'up';
   }
 
-  /** Brings the known interfaces to a full listing. */
-  adoptLinks(links: readonly KernelLink[], nowMs: number): void {
-    for (const event of this.#interfaces.eventsFor(links)) this.onInterfaceState(event, nowMs);
+  /** Brings the known interfaces to a full listing, apart from those of which newer is known. */
+  adoptLinks(links: readonly KernelLink[], nowMs: number, except: ReadonlySet<string>): void {
+    for (const event of this.#interfaces.eventsFor(links)) {
+      if (!except.has(event.name)) this.onInterfaceState(event, nowMs);
+    }
   }
 
   /** Takes a listing of the whole table in; everything that differs becomes dirty. */

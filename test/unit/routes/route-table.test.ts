@@ -146,6 +146,31 @@ describe('RouteTableReconciler', () => {
     expect(conntrack.asked).toEqual(['10.65.0.2']);
   });
 
+  it.each(['one interface', 'everything'])(
+    'programs an interface that is made anew while a listing of %s is under way',
+    async (what) => {
+      const { kernel, table } = setUp();
+      table.setRoutes('local-workload', 'cali1', [pod('10.65.0.2/32', { neighbourMac: 'ee:ee:ee:ee:ee:01' })]);
+      await table.apply();
+      if (what === 'everything') table.queueResync();
+      else table.onInterfaceState({ name: 'cali1', state: 'up', ifindex: 3 });
+      const listNeighbours = kernel.listNeighbours.bind(kernel);
+      kernel.listNeighbours = (family, names) => {
+        kernel.listNeighbours = listNeighbours;
+        const answer = listNeighbours(family, names);
+        // The listing has been answered with what was there before, and the answer is on its way.
+        kernel.deleteLink('cali1');
+        kernel.addLink(fakeLink('cali1', 33));
+        table.onInterfaceState({ name: 'cali1', state: 'absent', ifindex: 0 });
+        table.onInterfaceState({ name: 'cali1', state: 'up', ifindex: 33 });
+        return answer;
+      };
+      await table.apply();
+      expect(kernel.routeTexts(4)).toEqual(['10.65.0.2/32 dev cali1 metric 1024']);
+      expect(kernel.neighbours.size).toBe(1);
+    },
+  );
+
   it('lets the stronger class win, and the weaker one back when it goes', async () => {
     const { kernel, table } = setUp();
     table.setRoutes('no-encap', 'eth0', [remote('10.65.0.2/32', '192.168.0.2', { priority: 1024 })]);
