@@ -18,6 +18,7 @@ const FRONT_END = 'Failed to read from front-end socket';
 /** p0 lets in p1 alone. */
 const POLICY = `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p0, namespace: default},
   spec: {podSelector: {matchLabels: {app: p0}}, ingress: [{from: [{podSelector: {matchLabels: {app: p1}}}]}]}}`;
+const RESOURCES = yamlFile(namespaceYaml('default'), ...PLUGS.map((plug) => podYaml(plug)), POLICY);
 const PAIRS = [
   { from: 'p1', to: 'p0', port: 8055, passes: true },
   { from: 'p0', to: 'p2', port: 8055, passes: true },
@@ -27,46 +28,58 @@ const PAIRS = [
 let node: PacketNode;
 let feed: ResourceFeed;
 let folder: string;
+/** The one that was started last in this test. */
+let service: Program | null;
 const cleanups: (() => unknown)[] = [];
+const felixes: FakeFelix[] = [];
 
 beforeEach(async () => {
+  service = null;
   node = await PacketNode.create({ pods: PLUGS });
   cleanups.push(() => node.remove());
   const temporary = temporaryFolder();
   cleanups.push(() => temporary.remove());
   folder = temporary.path;
   feed = new ResourceFeed(MODE);
-  feed.apply(yamlFile(namespaceYaml('default'), ...PLUGS.map((plug) => podYaml(plug)), POLICY));
+  feed.apply(RESOURCES);
 });
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  expect(felixes.splice(0).flatMap((felix) => felix.faults)).toEqual([]);
 });
 
 const socket = (): string => `unix:${join(folder, 'driver.sock')}`;
 
 async function startService(...args: string[]): Promise<Program> {
-  const service = new Program(['serve', '--listen', socket(), ...args], { enter: node.namespace.enter });
-  cleanups.push(() => service.stop());
-  await service.logged('felix-dataplane serves');
-  return service;
+  const started = new Program(['serve', '--listen', socket(), ...args], { enter: node.namespace.enter });
+  service = started;
+  cleanups.push(() => started.stop());
+  await started.logged('felix-dataplane serves');
+  return started;
 }
 
 /** A Felix that starts `driver`, in sync. */
-async function startFelix(driver: string, environment: Record<string, string> = {}): Promise<FakeFelix> {
+async function startFelix(
+  driver: string,
+  environment: Record<string, string> = {},
+  frames = feed.restarted(),
+): Promise<FakeFelix> {
   const felix = new FakeFelix({
     driver,
     enter: node.namespace.enter,
     environment: { DATAPLANE_SERVICE: socket(), ...environment },
   });
+  felixes.push(felix);
   cleanups.push(() => felix.terminate());
-  felix.send(feed.restarted());
+  felix.send(frames);
   await felix.waitInSync();
   return felix;
 }
 
-/** The writes that a driver told of in the output that Felix copied. */
-function writesIn(output: string): string[] {
-  return output.split('\n').filter((line) => line.includes('"msg":"Operation"'));
+/** The writes that a driver told of in the output that Felix copied, or its service since it had told of `before`. */
+function writesOf(felix: FakeFelix, before: number): string[] {
+  const copied = felix.output.split('\n').filter((line) => line.includes('"msg":"Operation"'));
+  return [...copied, ...(service?.operations.slice(before) ?? []).map((line) => JSON.stringify(line))];
 }
 
 async function quietKernel(): Promise<Record<string, string>> {
@@ -121,6 +134,33 @@ describe.each([
     expect(await dumpKernel(node.namespace, MODE)).toEqual(before);
   });
 
+  test('starts again with other parameters, as after exit 129: the kernel follows, and back', async () => {
+    const felix = await start();
+    const before = await quietKernel();
+    await felix.terminate();
+    const other = new ResourceFeed(MODE, { DefaultEndpointToHostAction: 'ACCEPT' });
+    other.apply(RESOURCES);
+    const changed = await startFelix(program, environment, other.restarted());
+    expect(await quietKernel()).not.toEqual(before);
+    await changed.terminate();
+    const told = service?.operations.length ?? 0;
+    const back = await startFelix(program, environment);
+    expect(await quietKernel()).toEqual(before);
+    const writes = writesOf(back, told);
+    expect(writes.length).toBeGreaterThan(0);
+    expect(writes.filter((line) => !line.includes('cali-wl-to-host'))).toEqual([]);
+  });
+
+  test('had not read all when it first sent: what comes twice before InSync ends in the same, without a write', async () => {
+    const felix = await start();
+    const before = await quietKernel();
+    await felix.terminate();
+    const told = service?.operations.length ?? 0;
+    const next = await startFelix(program, environment, feed.restartedInPieces());
+    expect(await quietKernel()).toEqual(before);
+    expect(writesOf(next, told)).toEqual([]);
+  });
+
   test('crashes: the end of the pipe ends it, the kernel stays', async () => {
     const felix = await start();
     const before = await quietKernel();
@@ -131,12 +171,13 @@ describe.each([
   test('loses it to kill -9: Felix sees the end of its pipe, the next start writes nothing', async () => {
     const felix = await start();
     const before = await quietKernel();
+    const told = service?.operations.length ?? 0;
     await felix.killDriver();
     expect(await felix.ended).toBe(FRONT_END);
     expect(await felix.driverExit).toBe(137);
     const next = await startFelix(program, environment);
     expect(await quietKernel()).toEqual(before);
-    expect(writesIn(next.output)).toEqual([]);
+    expect(writesOf(next, told)).toEqual([]);
   });
 
   test('sends what is no message: it ends, and Felix with it; the kernel stays', async () => {

@@ -35,9 +35,35 @@ export interface FelixOptions {
 /** Why Felix ended: it was told to, or the stream from its driver ended or made no sense. */
 export type FelixEnd = 'terminated' | 'crashed' | 'Failed to read from front-end socket';
 
+/**
+ * What a real Felix could not bear: it reads id and status of endpoints without a look whether they are there, and the
+ * reporter of status files wants the endpoint. Any other payload but DataplaneInSync would be new to it.
+ */
+function faultOf(payload: FromDataplane['payload']): string | null {
+  switch (payload.case) {
+    case 'workloadEndpointStatusUpdate':
+      if (payload.value.endpoint === undefined) return 'no endpoint';
+      return payload.value.id === undefined || payload.value.status === undefined ? 'no id or status' : null;
+    case 'hostEndpointStatusUpdate':
+      return payload.value.id === undefined || payload.value.status === undefined ? 'no id or status' : null;
+    case 'workloadEndpointStatusRemove':
+    case 'hostEndpointStatusRemove':
+      return payload.value.id === undefined ? 'no id' : null;
+    case 'processStatusUpdate':
+      return /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(payload.value.isoTimestamp) ? null : 'no time';
+    case 'wireguardStatusUpdate':
+    case 'dataplaneInSync':
+      return null;
+    default:
+      return 'not known';
+  }
+}
+
 /** One life of Felix with its driver. */
 export class FakeFelix {
   readonly received: FromDataplane[] = [];
+  /** Messages that would end a real Felix, or that it would drop. */
+  readonly faults: string[] = [];
   /** What the driver printed; Felix copies it to its own log. */
   output = '';
   /** Settles when the stream from the driver is over. */
@@ -157,8 +183,25 @@ export class FakeFelix {
     while (this.#pending.length >= 8) {
       const length = Number(this.#pending.readBigUInt64LE(0));
       if (this.#pending.length < 8 + length) return;
-      this.received.push(fromBinary(FromDataplaneSchema, this.#pending.subarray(8, 8 + length)));
+      const bytes = this.#pending.subarray(8, 8 + length);
       this.#pending = this.#pending.subarray(8 + length);
+      try {
+        this.#take(fromBinary(FromDataplaneSchema, bytes));
+      } catch (error) {
+        this.faults.push(`not a message: ${String(error)}`);
+        this.#end('Failed to read from front-end socket');
+        void this.#pid.then((pid) => this.#signal(pid, 'SIGTERM'));
+        return;
+      }
     }
+  }
+
+  #take(message: FromDataplane): void {
+    const { payload, sequenceNumber } = message;
+    if (sequenceNumber !== BigInt(this.received.length))
+      this.faults.push(`message ${this.received.length} has the number ${sequenceNumber}`);
+    this.received.push(message);
+    const fault = faultOf(payload);
+    if (fault !== null) this.faults.push(`${payload.case}: ${fault}`);
   }
 }

@@ -1,4 +1,13 @@
 // Kubernetes resources for the pods of a PacketNode, as YAML, and the frames that a control plane makes of them.
+import { create } from '@bufbuild/protobuf';
+import {
+  ActiveProfileUpdateSchema,
+  IPSetDeltaUpdateSchema,
+  IPSetUpdateSchema,
+  ProfileSchema,
+  RuleSchema,
+} from '../../../src/protocol/gen/felix/felixbackend_pb.js';
+import type { ToDataplanePayload } from '../../../src/protocol/session.js';
 import { encodeToDataplane } from '../../../src/protocol/messages.js';
 import { silentLogger } from '../../../src/base/logger.js';
 import { MockControlPlane } from '../../../src/mock/control-plane.js';
@@ -37,13 +46,32 @@ export function yamlFile(...documents: readonly string[]): string {
   return `${documents.join('\n---\n')}\n`;
 }
 
+function inPieces(payload: ToDataplanePayload): ToDataplanePayload[] {
+  if (payload.case === 'activeProfileUpdate') {
+    const deny = [create(RuleSchema, { action: 'deny', ruleId: 'notyetknown00000' })];
+    const profile = create(ProfileSchema, { inboundRules: deny, outboundRules: deny });
+    const { id } = payload.value;
+    const value = create(ActiveProfileUpdateSchema, { ...(id === undefined ? {} : { id }), profile });
+    return [{ case: 'activeProfileUpdate', value }, payload];
+  }
+  if (payload.case !== 'ipsetUpdate') return [payload];
+  const { id, type, members } = payload.value;
+  const [first = [], rest = []] = [members.slice(0, 1), members.slice(1)];
+  return [
+    { case: 'ipsetUpdate', value: create(IPSetUpdateSchema, { id, type, members: first }) },
+    { case: 'ipsetDeltaUpdate', value: create(IPSetDeltaUpdateSchema, { id, addedMembers: rest }) },
+  ];
+}
+
 /** A control plane that sends bytes: what a Felix under test writes. */
 export class ResourceFeed {
   readonly #mock: MockControlPlane;
   #sequence = 0n;
 
-  constructor(mode: Mode) {
-    this.#mock = new MockControlPlane({ hostname: 'node1', config: modeParameters(mode), log: silentLogger });
+  /** `parameters` are Felix's, beside those of the mode. */
+  constructor(mode: Mode, parameters: Readonly<Record<string, string>> = {}) {
+    const config = { ...modeParameters(mode), ...parameters };
+    this.#mock = new MockControlPlane({ hostname: 'node1', config, log: silentLogger });
   }
 
   /** Takes YAML; throws when any of it is not valid. */
@@ -70,5 +98,16 @@ export class ResourceFeed {
     this.#mock.restart();
     this.#sequence = 0n;
     return this.frames();
+  }
+
+  /**
+   * The same from a Felix that flushes before it has read all of its datastore, as a real one does: profiles deny until
+   * their rules come, sets get members later.
+   */
+  restartedInPieces(): Uint8Array[] {
+    this.#mock.restart();
+    const payloads = this.#mock.flush().flatMap(inPieces);
+    this.#sequence = 0n;
+    return payloads.map((payload) => encodeToDataplane(payload, this.#sequence++));
   }
 }
