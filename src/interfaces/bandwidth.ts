@@ -125,9 +125,11 @@ export class BandwidthReconciler implements InterfaceBandwidth, Reconciler {
 
   async apply(): Promise<ApplyResult> {
     if (this.#dirty.size === 0 && this.#strayDevicesSought) return { refused: [], operations: 0 };
+    const names = [...this.#dirty];
     try {
       return await this.#reconcile();
     } catch (error) {
+      for (const name of names) this.#dirty.add(name);
       this.#logger.warn('Bandwidth limits could not be set, will try again', { error: errorMessage(error) });
       return { refused: [], operations: 0, failed: true };
     }
@@ -135,6 +137,8 @@ export class BandwidthReconciler implements InterfaceBandwidth, Reconciler {
 
   async #reconcile(): Promise<ApplyResult> {
     const names = [...this.#dirty];
+    // What is heard from here on is newer than the listing, and is seen to by the next apply.
+    this.#dirty.clear();
     const isFew = this.#strayDevicesSought && names.length < FULL_LISTING_FROM;
     const listedLinks = await this.#kernel.listLinks(isFew ? [...names, ...names.map(ifbNameFor)] : undefined);
     const links = new Map(listedLinks.map((link) => [link.name, link]));
@@ -153,8 +157,9 @@ export class BandwidthReconciler implements InterfaceBandwidth, Reconciler {
     this.#strayDevicesSought = true;
     for (const name of names) {
       const { ingress, egress } = this.#wanted.get(name) ?? NO_LIMITS;
-      if (ingress === null && egress === null && !failed && this.#wanted.has(name)) this.#plain.add(name);
-      if (!failed || faulty.has(name)) this.#dirty.delete(name);
+      const isPlain = ingress === null && egress === null && !failed && !this.#dirty.has(name);
+      if (isPlain && this.#wanted.has(name)) this.#plain.add(name);
+      if (failed && !faulty.has(name)) this.#dirty.add(name);
     }
     return { refused: [], operations: operations.length, ...(failed ? { failed } : {}) };
   }

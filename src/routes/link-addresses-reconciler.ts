@@ -35,6 +35,7 @@ export class LinkAddressesReconciler implements LinkAddresses, Reconciler {
   readonly #present = new Set<string>();
   readonly #dirty = new Set<string>();
   #needsResync = true;
+  #heardSinceListing = false;
 
   constructor(options: LinkAddressesOptions) {
     this.#options = options;
@@ -56,6 +57,7 @@ export class LinkAddressesReconciler implements LinkAddresses, Reconciler {
   /** A re-created interface has no addresses. */
   onInterfaceState(event: InterfaceStateEvent): void {
     if (!this.#isOurs(event.name)) return;
+    this.#heardSinceListing = true;
     if (event.state === 'absent') {
       this.#present.delete(event.name);
       this.#known.delete(event.name);
@@ -88,6 +90,8 @@ export class LinkAddressesReconciler implements LinkAddresses, Reconciler {
   async #resync(): Promise<void> {
     if (!this.#needsResync) return;
     const { kernel } = this.#options;
+    this.#needsResync = false;
+    this.#heardSinceListing = false;
     this.#present.clear();
     for (const link of await kernel.listLinks()) if (this.#isOurs(link.name)) this.#present.add(link.name);
     this.#known.clear();
@@ -97,11 +101,15 @@ export class LinkAddressesReconciler implements LinkAddresses, Reconciler {
       this.#dirty.add(address.interfaceName);
     }
     for (const name of this.#wanted.keys()) this.#dirty.add(name);
-    this.#needsResync = false;
+    // The listing may be older than what was heard meanwhile.
+    if (this.#heardSinceListing) this.#needsResync = true;
   }
 
   async #write(): Promise<ApplyResult> {
-    const names = [...this.#dirty].filter((name) => this.#present.has(name));
+    const dirty = [...this.#dirty];
+    // What is heard from here on is newer, and is seen to by the next apply.
+    this.#dirty.clear();
+    const names = dirty.filter((name) => this.#present.has(name));
     const outcome = await carryOut(
       this.#options,
       names.flatMap((name) => this.#plan(name)),
@@ -114,10 +122,10 @@ export class LinkAddressesReconciler implements LinkAddresses, Reconciler {
       });
       if ('address' in write.operation) stuck.add(write.operation.address.interfaceName);
     }
-    for (const name of this.#dirty) {
+    for (const name of dirty) {
+      if (stuck.has(name)) this.#dirty.add(name);
       // An interface that is not there is heard of again; until then there is nothing to do.
-      if (stuck.has(name)) continue;
-      this.#dirty.delete(name);
+      if (this.#dirty.has(name)) continue;
       const cidr = this.#wanted.get(name);
       if (cidr === undefined || !this.#present.has(name)) this.#known.delete(name);
       else this.#known.set(name, [this.#addressOf(name, cidr)]);

@@ -81,10 +81,11 @@ export class VxlanFdbReconciler implements VxlanFdb, Reconciler {
 
   async #resync(): Promise<void> {
     const { kernel, deviceName } = this.#options;
+    // Before the listing: a device that comes anew while it is listed has to be listed again.
+    this.#needsResync = false;
     const neighbours = await kernel.listNeighbours(this.family, [deviceName]);
     this.#knownNeighbours = new Map(neighbours.map(({ address, mac }) => [address, mac]));
     this.#knownFdb = new Map((await kernel.listFdb(deviceName)).map(({ mac, remote }) => [mac, remote]));
-    this.#needsResync = false;
     this.#isDirty = true;
   }
 

@@ -258,6 +258,27 @@ describe('BandwidthReconciler', () => {
     expect(kernel.shaping('cali4').tbf).not.toBeNull();
   });
 
+  it('shapes an interface that is made anew while it is being shaped', async () => {
+    const { kernel, bandwidth } = createBandwidth();
+    bandwidth.setLimits('cali3', MEGABIT, MEGABIT);
+    const applying = bandwidth.apply();
+    const apply = kernel.apply.bind(kernel);
+    kernel.apply = async (operations) => {
+      kernel.apply = apply;
+      const failures = await apply(operations);
+      kernel.deleteLink('cali3');
+      kernel.addLink(fakeLink('cali3', 33));
+      bandwidth.onInterfaceState({ name: 'cali3', state: 'absent', ifindex: 0 });
+      bandwidth.onInterfaceState({ name: 'cali3', state: 'up', ifindex: 33 });
+      return failures;
+    };
+    await applying;
+    expect(kernel.shaping('cali3').tbf).toBeNull();
+    await bandwidth.apply();
+    expect(kernel.shaping('cali3').tbf).not.toBeNull();
+    expect(kernel.shaping('cali3').redirects).toEqual(['bwcali54d884bb7']);
+  });
+
   it('leaves a senseless limit out and does not try it again and again', async () => {
     const { kernel, bandwidth } = createBandwidth();
     bandwidth.setLimits('cali3', { ...MEGABIT, minBurst: 1n }, null);

@@ -110,6 +110,40 @@ describe('LinkAddressesReconciler', () => {
     expect(kernel.addresses).toEqual([]);
   });
 
+  it.each(['listed', 'written'])('sets the address of an interface that is made anew while it is %s', async (when) => {
+    const { kernel, reconciler } = create();
+    const renew = (): void => {
+      kernel.deleteLink('cali1');
+      kernel.addLink(fakeLink('cali1', 33));
+      reconciler.onInterfaceState({ name: 'cali1', state: 'absent', ifindex: 0 });
+      reconciler.onInterfaceState({ name: 'cali1', state: 'up', ifindex: 33 });
+    };
+    reconciler.setAddress('cali1', '169.254.1.1/32');
+    if (when === 'listed') {
+      await reconciler.apply();
+      reconciler.queueResync();
+      const listAddresses = kernel.listAddresses.bind(kernel);
+      kernel.listAddresses = () => {
+        kernel.listAddresses = listAddresses;
+        const answer = listAddresses();
+        renew();
+        return answer;
+      };
+    } else {
+      const apply = kernel.apply.bind(kernel);
+      kernel.apply = async (operations) => {
+        kernel.apply = apply;
+        const failures = await apply(operations);
+        renew();
+        return failures;
+      };
+    }
+    await reconciler.apply();
+    expect(kernel.addresses).toEqual([]);
+    await reconciler.apply();
+    expect(kernel.addresses).toEqual([address('cali1', '169.254.1.1')]);
+  });
+
   it('removes what an earlier run left, but not from other interfaces nor what the kernel made', async () => {
     const { kernel, reconciler } = create(new FakeRouteKernel(), 6);
     kernel.addresses.push(
@@ -180,6 +214,24 @@ describe('VxlanFdbReconciler', () => {
     expect([...kernel.fdb.values()]).toEqual([
       { interfaceName: 'vxlan.calico', mac: '66:00:00:00:00:02', remote: '192.168.0.2' },
     ]);
+  });
+
+  it('fills a device that is made anew while it is listed', async () => {
+    const { kernel, fdb, up } = create();
+    up();
+    fdb.setVteps([vtep(2)]);
+    await fdb.apply();
+    fdb.queueResync();
+    const applying = fdb.apply();
+    // The listing has been answered with what was there before, and the answer is on its way.
+    kernel.deleteLink('vxlan.calico');
+    kernel.addLink(fakeLink('vxlan.calico', 88, { kind: 'vxlan' }));
+    fdb.onInterfaceState({ name: 'vxlan.calico', state: 'absent', ifindex: 0 });
+    fdb.onInterfaceState({ name: 'vxlan.calico', state: 'up', ifindex: 88 });
+    await applying;
+    await fdb.apply();
+    expect(kernel.neighbours.size).toBe(1);
+    expect(kernel.fdb.size).toBe(1);
   });
 
   it('changes only what differs, and removes what is no longer wanted', async () => {
