@@ -31,6 +31,7 @@ module.exports = {
         pathNot: [room, ...(room === 'base' ? [] : ['base']), ...(room === 'base' || room === 'model' ? [] : ['model']), ...allowed[room]].map((r) => `^src/${r}/`),
       },
     })),
+    { name: 'broker-imports', severity: 'error', from: { path: '^src/broker\\.ts$' }, to: { path: '^src/', pathNot: '^src/kernel/' } },
     { name: 'main-imports', severity: 'error', from: { path: '^src/main\\.ts$' }, to: { path: '^src/', pathNot: '^src/cli/' } },
   ],
   options: {
