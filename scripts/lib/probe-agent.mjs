@@ -4,19 +4,30 @@ import dgram from 'node:dgram';
 import net from 'node:net';
 
 const servers = [];
+/** How often each address was heard: `port address` → datagrams and connections. */
+const heard = new Map();
+
+function hear(port, address) {
+  const key = `${port} ${address.replace('::ffff:', '')}`;
+  heard.set(key, (heard.get(key) ?? 0) + 1);
+}
 
 /** Echo servers, so that "passes" means there and back. */
 function listen({ protocol, address, port }) {
   return new Promise((resolve, reject) => {
     if (protocol === 'udp') {
       const socket = dgram.createSocket(address.includes(':') ? 'udp6' : 'udp4');
-      socket.on('message', (data, peer) => socket.send(`${peer.address} ${data}`, peer.port, peer.address));
+      socket.on('message', (data, peer) => {
+        hear(port, peer.address);
+        socket.send(`${peer.address} ${data}`, peer.port, peer.address);
+      });
       socket.once('error', reject);
       socket.bind(port, address, () => resolve(true));
       servers.push(socket);
       return;
     }
     const server = net.createServer((socket) => {
+      hear(port, socket.remoteAddress ?? '');
       socket.on('error', () => undefined);
       socket.on('data', (data) => socket.write(`${socket.remoteAddress} ${data}`));
     });
@@ -120,7 +131,104 @@ function closeFlow({ name }) {
   return Promise.resolve(true);
 }
 
-const operations = { listen, connect, 'open-flow': openFlow, 'check-flow': checkFlow, 'close-flow': closeFlow };
+/** Traffic that runs by itself: `name` → how many exchanges were finished, what went wrong, and how to stop it. */
+const traffic = new Map();
+
+/** Calls `action` every `everyMs`, however long it takes; `stop` waits for those that run. */
+function repeat(everyMs, action) {
+  const running = new Set();
+  const timer = setInterval(() => {
+    const work = action().finally(() => running.delete(work));
+    running.add(work);
+  }, everyMs);
+  return async () => {
+    clearInterval(timer);
+    await Promise.all(running);
+  };
+}
+
+/** Every so many turns a TCP flow instead of a datagram: TCP sends again what is lost, so it sees long gaps only. */
+const TCP_EVERY = 8;
+
+/** New flows to each address in turn, most of them UDP, and the open flow `name`: all of them must get through. */
+function startAllowed({ name, addresses, port, everyMs, timeoutMs }) {
+  const state = { exchanges: 0, faults: [] };
+  let turn = 0;
+  let flow = Promise.resolve();
+  const note = (what, { result }) => {
+    state.exchanges += 1;
+    if (result !== 'passes') state.faults.push(`${what}: ${result}`);
+  };
+  const stop = repeat(everyMs, async () => {
+    const address = addresses[turn % addresses.length];
+    const protocol = turn % TCP_EVERY < addresses.length ? 'tcp' : 'udp';
+    turn += 1;
+    // One after the other: the echoes of a flow have no numbers.
+    if (protocol === 'tcp')
+      flow = flow.then(async () => note('the established flow', await checkFlow({ name, timeoutMs })));
+    note(`${protocol} ${address}`, await connect({ protocol, address, port, timeoutMs }));
+  });
+  traffic.set(name, { state, stop: async () => (await stop(), await flow) });
+  return Promise.resolve(true);
+}
+
+/** Datagrams to each address and a connection now and then: none may be heard there. `heard` tells, no echo is awaited. */
+function startDenied({ name, addresses, port, everyMs, timeoutMs }) {
+  const state = { exchanges: 0, faults: [] };
+  const sockets = addresses.map((address) => ({
+    address,
+    socket: dgram.createSocket(address.includes(':') ? 'udp6' : 'udp4'),
+  }));
+  for (const { address, socket } of sockets) {
+    socket.on('message', () => state.faults.push(`udp ${address}: passes`));
+    socket.on('error', () => undefined);
+  }
+  let turn = 0;
+  const stop = repeat(everyMs, async () => {
+    const { address, socket } = sockets[turn % sockets.length];
+    turn += 1;
+    state.exchanges += 1;
+    socket.send('ping', port, address, () => undefined);
+    if (turn % (TCP_EVERY * 4) >= addresses.length) return;
+    const { result } = await connectTcp({ address, port, timeoutMs });
+    if (result === 'passes') state.faults.push(`tcp ${address}: passes`);
+  });
+  const close = async () => {
+    await stop();
+    for (const { socket } of sockets) socket.close();
+  };
+  traffic.set(name, { state, stop: close });
+  return Promise.resolve(true);
+}
+
+function trafficState({ name }) {
+  return Promise.resolve(traffic.get(name).state);
+}
+
+async function stopTraffic({ name }) {
+  const { state, stop } = traffic.get(name);
+  await stop();
+  traffic.delete(name);
+  return state;
+}
+
+/** How often any of the addresses reached the port here. */
+function countHeard({ port, addresses }) {
+  return Promise.resolve(addresses.reduce((sum, address) => sum + (heard.get(`${port} ${address}`) ?? 0), 0));
+}
+
+const operations = {
+  'start-allowed': startAllowed,
+  'start-denied': startDenied,
+  'traffic-state': trafficState,
+  'stop-traffic': stopTraffic,
+  heard: countHeard,
+  listen,
+  connect,
+  'open-flow': openFlow,
+  'check-flow': checkFlow,
+  'close-flow': closeFlow,
+};
 
 process.on('message', ({ id, operation, argument }) => {
   operations[operation](argument).then(

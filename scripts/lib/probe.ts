@@ -19,6 +19,25 @@ export interface ProbeTarget {
   readonly sourcePort?: number;
 }
 
+/** Traffic between two places. */
+export interface TrafficPlan {
+  readonly name: string;
+  readonly addresses: readonly string[];
+  readonly port: number;
+  /** Whether it has to get through, or must not. */
+  readonly passes: boolean;
+  /** From one packet, or new flow, to the next. */
+  readonly everyMs: number;
+  /** How long an answer is awaited. */
+  readonly timeoutMs: number;
+}
+
+/** How it went so far. */
+export interface TrafficState {
+  readonly exchanges: number;
+  readonly faults: readonly string[];
+}
+
 interface Reply {
   readonly id: number;
   readonly value?: unknown;
@@ -81,6 +100,25 @@ export class Probe {
 
   closeFlow(name: string): Promise<void> {
     return this.#ask('close-flow', { name }) as Promise<void>;
+  }
+
+  /** Has the agent send by itself, with new flows all the time. `passes` also checks the open flow `name`. */
+  startTraffic({ passes, ...plan }: TrafficPlan): Promise<void> {
+    return this.#ask(passes ? 'start-allowed' : 'start-denied', plan) as Promise<void>;
+  }
+
+  trafficState(name: string): Promise<TrafficState> {
+    return this.#ask('traffic-state', { name }) as Promise<TrafficState>;
+  }
+
+  /** Stops once what is under way has its answer, or has waited for it long enough. */
+  stopTraffic(name: string): Promise<TrafficState> {
+    return this.#ask('stop-traffic', { name }) as Promise<TrafficState>;
+  }
+
+  /** Datagrams and connections that a port which listens here had from any of the addresses. */
+  heard(port: number, addresses: readonly string[]): Promise<number> {
+    return this.#ask('heard', { port, addresses }) as Promise<number>;
   }
 
   /** Ends the agent. */

@@ -3,8 +3,9 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { waitFor } from './support/driver-process.js';
-import { dumpKernel } from './support/dump.js';
+import { dumpKernel, type KernelDump } from './support/dump.js';
 import { FakeFelix } from './support/fake-felix.js';
+import { quietKernel } from './support/kernel-state.js';
 import { PacketNode, podPlugs } from './support/packets-node.js';
 import { namespaceYaml, podYaml, ResourceFeed, yamlFile } from './support/pod-resources.js';
 import { atRest, EXECUTABLE, Program, temporaryFolder } from './support/program.js';
@@ -82,19 +83,7 @@ function writesOf(felix: FakeFelix, before: number): string[] {
   return [...copied, ...(service?.operations.slice(before) ?? []).map((line) => JSON.stringify(line))];
 }
 
-async function quietKernel(): Promise<Record<string, string>> {
-  let before = '';
-  await waitFor(
-    async () => {
-      const now = JSON.stringify(await dumpKernel(node.namespace, MODE));
-      const isSame = now === before;
-      before = now;
-      return isSame;
-    },
-    () => 'the kernel does not come to rest',
-  );
-  return JSON.parse(before) as Record<string, string>;
-}
+const quiet = (): Promise<KernelDump> => quietKernel(node.namespace, MODE);
 
 describe.each([
   ['the driver', EXECUTABLE, []],
@@ -128,7 +117,7 @@ describe.each([
 
   test('is stopped by SIGTERM: it ends in time by itself and leaves the kernel as it is', async () => {
     const felix = await start();
-    const before = await quietKernel();
+    const before = await quiet();
     // 0, or what a program that has no handler ends with; 137 would be the SIGKILL after four seconds.
     expect([0, 143]).toContain(await felix.terminate());
     expect(await dumpKernel(node.namespace, MODE)).toEqual(before);
@@ -136,16 +125,16 @@ describe.each([
 
   test('starts again with other parameters, as after exit 129: the kernel follows, and back', async () => {
     const felix = await start();
-    const before = await quietKernel();
+    const before = await quiet();
     await felix.terminate();
     const other = new ResourceFeed(MODE, { DefaultEndpointToHostAction: 'ACCEPT' });
     other.apply(RESOURCES);
     const changed = await startFelix(program, environment, other.restarted());
-    expect(await quietKernel()).not.toEqual(before);
+    expect(await quiet()).not.toEqual(before);
     await changed.terminate();
     const told = service?.operations.length ?? 0;
     const back = await startFelix(program, environment);
-    expect(await quietKernel()).toEqual(before);
+    expect(await quiet()).toEqual(before);
     const writes = writesOf(back, told);
     expect(writes.length).toBeGreaterThan(0);
     expect(writes.filter((line) => !line.includes('cali-wl-to-host'))).toEqual([]);
@@ -153,41 +142,41 @@ describe.each([
 
   test('had not read all when it first sent: what comes twice before InSync ends in the same, without a write', async () => {
     const felix = await start();
-    const before = await quietKernel();
+    const before = await quiet();
     await felix.terminate();
     const told = service?.operations.length ?? 0;
     const next = await startFelix(program, environment, feed.restartedInPieces());
-    expect(await quietKernel()).toEqual(before);
+    expect(await quiet()).toEqual(before);
     expect(writesOf(next, told)).toEqual([]);
   });
 
   test('crashes: the end of the pipe ends it, the kernel stays', async () => {
     const felix = await start();
-    const before = await quietKernel();
+    const before = await quiet();
     expect(await felix.crash()).toBe(0);
     expect(await dumpKernel(node.namespace, MODE)).toEqual(before);
   });
 
   test('loses it to kill -9: Felix sees the end of its pipe, the next start writes nothing', async () => {
     const felix = await start();
-    const before = await quietKernel();
+    const before = await quiet();
     const told = service?.operations.length ?? 0;
     await felix.killDriver();
     expect(await felix.ended).toBe(FRONT_END);
     expect(await felix.driverExit).toBe(137);
     const next = await startFelix(program, environment);
-    expect(await quietKernel()).toEqual(before);
+    expect(await quiet()).toEqual(before);
     expect(writesOf(next, told)).toEqual([]);
   });
 
   test('sends what is no message: it ends, and Felix with it; the kernel stays', async () => {
     const felix = await start();
-    const before = await quietKernel();
+    const before = await quiet();
     felix.sendBytes(Buffer.from('0500000000000000ffffffffff', 'hex'));
     expect(await felix.ended).toBe(FRONT_END);
     expect(await dumpKernel(node.namespace, MODE)).toEqual(before);
     await startFelix(program, environment);
-    expect(await quietKernel()).toEqual(before);
+    expect(await quiet()).toEqual(before);
   });
 });
 
@@ -196,36 +185,36 @@ describe('a service behind a relay', () => {
     const service = await startService();
     let felix = await startFelix(RELAY);
     await atRest(service);
-    const before = await quietKernel();
+    const before = await quiet();
     const writes = service.operations.length;
     const traffic = await Traffic.start(node, PAIRS);
     for (const how of ['terminate', 'crash', 'terminate'] as const) {
-      const rounds = traffic.rounds;
       await felix[how]();
+      const exchanges = await traffic.exchanges();
       await waitFor(
-        () => traffic.rounds > rounds + PAIRS.length * 2,
+        async () => (await traffic.exchanges()) > exchanges + 8,
         () => 'no traffic',
       );
       felix = await startFelix(RELAY);
     }
     const report = await traffic.stop();
     expect(report.faults).toEqual([]);
-    expect(report.rounds).toBeGreaterThan(PAIRS.length * 6);
+    expect(report.exchanges).toBeGreaterThan(PAIRS.length * 24);
     expect(service.operations.slice(writes)).toEqual([]);
-    expect(await quietKernel()).toEqual(before);
+    expect(await quiet()).toEqual(before);
   });
 
   test('the service is killed: Felix restarts with the relay, and all is as before', async () => {
     const service = await startService();
     const felix = await startFelix(RELAY);
-    const before = await quietKernel();
+    const before = await quiet();
     service.signal('SIGKILL');
     expect(await felix.ended).toBe(FRONT_END);
     expect(await dumpKernel(node.namespace, MODE)).toEqual(before);
     const next = await startService();
     await startFelix(RELAY);
     await atRest(next);
-    expect(await quietKernel()).toEqual(before);
+    expect(await quiet()).toEqual(before);
     expect(next.operations).toEqual([]);
   });
 

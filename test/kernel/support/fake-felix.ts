@@ -76,6 +76,7 @@ export class FakeFelix {
   #end: (why: FelixEnd) => void = () => undefined;
   #pending = Buffer.alloc(0);
   #hasExited = false;
+  #isOver = false;
 
   constructor({ driver, enter = [], environment = {} }: FelixOptions) {
     this.#child = spawn('sh', ['-c', PIPES, 'sh', ...enter, driver], {
@@ -83,7 +84,10 @@ export class FakeFelix {
       env: { ...process.env, ...driverEnvironment(this.#folder.path), ...environment },
     });
     this.ended = new Promise((resolve) => {
-      this.#end = resolve;
+      this.#end = (why) => {
+        this.#isOver = true;
+        resolve(why);
+      };
     });
     let onPid: (pid: number) => void = () => undefined;
     let onExit: (code: number) => void = () => undefined;
@@ -116,6 +120,11 @@ export class FakeFelix {
 
   get inSync(): boolean {
     return this.received.some((message) => message.payload.case === 'dataplaneInSync');
+  }
+
+  /** Whether the stream from the driver is over. */
+  get hasEnded(): boolean {
+    return this.#isOver;
   }
 
   /** Writes messages to the driver. */

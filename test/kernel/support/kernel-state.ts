@@ -21,6 +21,20 @@ export interface KernelPlace {
   describe(): string;
 }
 
+/** What the kernel of a namespace holds once two dumps in a row are the same. */
+export async function quietKernel(namespace: Namespace, mode: Mode): Promise<KernelDump> {
+  let last = '';
+  await waitFor(
+    async () => {
+      const before = last;
+      last = JSON.stringify(await dumpKernel(namespace, mode));
+      return last === before;
+    },
+    () => 'the kernel does not come to rest',
+  );
+  return JSON.parse(last) as KernelDump;
+}
+
 /** Waits until the kernel, and the statuses where they are known, are as expected; fails with a readable diff. */
 export async function expectState(place: KernelPlace, wanted: KernelDump, timeoutMs = PATIENCE_MS): Promise<void> {
   const { namespace, mode, received, firstMessage = 0, normalise = (dump) => dump } = place;

@@ -3,6 +3,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Files that take longer than about ten seconds, the longest first. */
 const LONG: readonly string[] = [
+  'serve-kill',
   'faults-tools',
   'pairs-nftables-1',
   'pairs-nftables-2',
@@ -17,7 +18,6 @@ const LONG: readonly string[] = [
   'replay-coprocess',
   'replay-nftables',
   'mock-nftables',
-  'serve-kill',
   'adopt-after-kill',
   'packets-hosts',
   'faults-input',

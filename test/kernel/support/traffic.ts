@@ -1,5 +1,5 @@
-// Traffic that runs while something else happens: what may pass has to pass all the time, what may not never.
-import type { Probe } from '../../../scripts/lib/probe.js';
+// Traffic that runs while something else happens: what may pass has to pass all the time, what may not never. The agents
+// in the namespaces send by themselves, at a steady pace, so that it costs little beside what is tested.
 import type { PacketNode } from './packets-node.js';
 import { listenOn } from './packets-table.js';
 
@@ -13,96 +13,77 @@ export interface Pair {
 
 /** What came of it. */
 export interface TrafficReport {
-  /** Rounds that were finished. */
-  readonly rounds: number;
+  /** Flows that got through, checks of the established ones, and packets that were denied. */
+  readonly exchanges: number;
   /** Packets that had to pass and did not, or the reverse. */
   readonly faults: readonly string[];
 }
 
-/** A packet that has to pass is given time; one that may not, so long that a queue on the way would show it. */
-const PATIENCE_MS = { passes: 5_000, closed: 250 } as const;
+/**
+ * A new flow that has to pass every 5 ms, and time for its answer: a machine may stall. A packet that may not pass every
+ * 2 ms: where it would arrive, each is counted, so nothing waits for it.
+ */
+const PACE = {
+  passes: { everyMs: 5, timeoutMs: 5_000 },
+  denied: { everyMs: 2, timeoutMs: 250 },
+} as const;
 
-/** Runs UDP and TCP both ways of each pair, and keeps one established flow for each pair that passes. */
+/** Runs UDP and TCP over both families for each pair, and keeps one established flow for each pair that passes. */
 export class Traffic {
-  readonly #faults: string[] = [];
-  readonly #done: Promise<unknown>;
-  #rounds = 0;
-  #isRunning = true;
+  readonly #node: PacketNode;
+  readonly #pairs: readonly Pair[];
 
   private constructor(node: PacketNode, pairs: readonly Pair[]) {
-    this.#done = Promise.all(pairs.map((pair) => this.#run(node, pair)));
+    this.#node = node;
+    this.#pairs = pairs;
   }
 
   /** Opens the ports and the flows, then starts. */
   static async start(node: PacketNode, pairs: readonly Pair[]): Promise<Traffic> {
-    const ports = new Set(pairs.map((pair) => `${pair.to} ${pair.port}`));
-    for (const each of ports) {
-      const [site = '', port] = each.split(' ');
-      for (const protocol of ['tcp', 'udp'] as const) await listenOn(node, site, Number(port), protocol);
+    for (const { from, to, port, passes } of pairs) {
+      for (const protocol of ['tcp', 'udp'] as const) await listenOn(node, to, port, protocol);
+      if (!passes) continue;
+      const name = nameOf({ from, to, port });
+      const flow = await node.site(from).probe.openFlow(name, node.site(to).v4, port, 5_000);
+      if (flow.result !== 'passes') throw new Error(`${name} cannot be opened: ${flow.result}`);
     }
     for (const pair of pairs) {
-      if (!pair.passes) continue;
-      const flow = await node.site(pair.from).probe.openFlow(flowName(pair), node.site(pair.to).v4, pair.port, 5_000);
-      if (flow.result !== 'passes') throw new Error(`${flowName(pair)} cannot be opened: ${flow.result}`);
+      const { v4, v6 } = node.site(pair.to);
+      const pace = pair.passes ? PACE.passes : PACE.denied;
+      const plan = { name: nameOf(pair), addresses: [v4, v6], port: pair.port, passes: pair.passes, ...pace };
+      await node.site(pair.from).probe.startTraffic(plan);
     }
     return new Traffic(node, pairs);
   }
 
-  get rounds(): number {
-    return this.#rounds;
+  /** The fewest exchanges of any pair so far. */
+  async exchanges(): Promise<number> {
+    const states = this.#pairs.map((pair) => this.#node.site(pair.from).probe.trafficState(nameOf(pair)));
+    return Math.min(...(await Promise.all(states)).map(({ exchanges }) => exchanges));
   }
 
-  /** Ends after the rounds that are under way. */
+  /** Ends once the last answers are there. */
   async stop(): Promise<TrafficReport> {
-    this.#isRunning = false;
-    await this.#done;
-    return { rounds: this.#rounds, faults: this.#faults };
-  }
-
-  async #run(node: PacketNode, pair: Pair): Promise<void> {
-    const { probe } = node.site(pair.from);
-    while (this.#isRunning) {
-      await (pair.passes ? this.#allowed(node, pair, probe) : this.#denied(node, pair, probe));
-      this.#rounds += 1;
-    }
-  }
-
-  async #allowed(node: PacketNode, pair: Pair, probe: Probe): Promise<void> {
-    const { v4, v6 } = node.site(pair.to);
-    const timeoutMs = PATIENCE_MS.passes;
-    for (const [protocol, address] of [
-      ['udp', v4],
-      ['udp', v6],
-      ['tcp', v4],
-    ] as const) {
-      const { result } = await probe.connect({ protocol, address, port: pair.port, timeoutMs });
-      if (result !== 'passes') this.#fault(pair, `${protocol} ${address}: ${result}`);
-    }
-    const { result } = await probe.checkFlow(flowName(pair), timeoutMs);
-    if (result !== 'passes') this.#fault(pair, `the established flow: ${result}`);
-  }
-
-  async #denied(node: PacketNode, pair: Pair, probe: Probe): Promise<void> {
-    const { v4, v6 } = node.site(pair.to);
-    const outcomes = await Promise.all(
-      (
-        [
-          ['udp', v4],
-          ['udp', v6],
-          ['tcp', v4],
-        ] as const
-      ).map(([protocol, address]) =>
-        probe.connect({ protocol, address, port: pair.port, timeoutMs: PATIENCE_MS.closed }),
-      ),
-    );
-    for (const { result } of outcomes) if (result === 'passes') this.#fault(pair, 'passed, though it is denied');
-  }
-
-  #fault(pair: Pair, what: string): void {
-    this.#faults.push(`${flowName(pair)}: ${what}`);
+    const reports = this.#pairs.map(async (pair): Promise<TrafficReport> => {
+      const name = nameOf(pair);
+      const from = this.#node.site(pair.from);
+      const { exchanges, faults } = await from.probe.stopTraffic(name);
+      const named = faults.map((fault) => `${name}: ${fault}`);
+      if (pair.passes) return { exchanges, faults: named };
+      const heard = await this.#node.site(pair.to).probe.heard(pair.port, [from.v4, from.v6]);
+      return {
+        exchanges,
+        faults: heard === 0 ? named : [...named, `${name}: ${heard} packets passed that are denied`],
+      };
+    });
+    const all = await Promise.all(reports);
+    return {
+      exchanges: all.reduce((sum, { exchanges }) => sum + exchanges, 0),
+      faults: all.flatMap(({ faults }) => faults),
+    };
   }
 }
 
-function flowName(pair: Pair): string {
-  return `${pair.from} -> ${pair.to}:${pair.port}`;
+function nameOf({ from, to, port }: Omit<Pair, 'passes'>): string {
+  return `${from} -> ${to}:${port}`;
 }
