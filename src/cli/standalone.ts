@@ -9,6 +9,7 @@ import { MockSource } from './mock-source.js';
 import { EXIT, openDriverContext, reportEnd, stopInTime, untilSignal } from './process.js';
 import { type ServedSession, serveSession } from './serve-session.js';
 import { startStatusServer } from './status-server.js';
+import { untilHung } from './watchdog.js';
 
 /** Options of the command. */
 export interface StandaloneOptions {
@@ -34,7 +35,8 @@ export async function runStandalone(
   const problems = source.load();
   if (problems > 0) log.warn('Some resources cannot be used; the others are in force', { problems });
   const status = await startStatusServer(context);
-  const signalled = untilSignal(log);
+  let served: ServedSession | null = null;
+  const told = Promise.race([untilSignal(log), untilHung(() => served, log)]);
   let changed: () => void = () => undefined;
   source.watch(() => changed());
   const api =
@@ -52,8 +54,9 @@ export async function runStandalone(
     control.start((payload) => logStatus(payload, log));
     mock.restart();
     feed(mock, control);
-    const served: ServedSession = serveSession(await accepted, context);
-    status.setSession(served);
+    const current = serveSession(await accepted, context);
+    served = current;
+    status.setSession(current);
     const restarted = new Promise<null>((resolve) => {
       changed = () => {
         const reason = mock.restartReason;
@@ -67,11 +70,11 @@ export async function runStandalone(
     });
     const outcome = await Promise.race([
       // The connection in memory ends only by our own doing, which has been said.
-      served.ended.then((end) => (end.kind === 'fatal' ? reportEnd(end, log) : EXIT.ok)),
-      signalled,
+      current.ended.then((end) => (end.kind === 'fatal' ? reportEnd(end, log) : EXIT.ok)),
+      told,
       restarted,
     ]);
-    const stopping = served.stop().then(() => Promise.all([control.close(), listener.close()]));
+    const stopping = current.stop().then(() => Promise.all([control.close(), listener.close()]));
     if (outcome === null) {
       await stopping;
       continue;

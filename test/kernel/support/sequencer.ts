@@ -26,6 +26,7 @@ const LONG: readonly string[] = [
   'mode-switch',
   'faults-links',
   'record-replay',
+  'watchdog',
   'order',
   'pairs-iptables',
 ];
