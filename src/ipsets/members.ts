@@ -19,6 +19,21 @@ function canonicalHost(family: Family, text: string): string | null {
   return value === null ? null : formatIpv6(value);
 }
 
+/** The two halves of all addresses, as Felix's graph makes them of a network set (calc-graph.md): hash:net holds no `/0`. */
+const HALVES: Readonly<Record<Family, readonly string[]>> = {
+  4: ['0.0.0.0/1', '128.0.0.0/1'],
+  6: ['::/1', '8000::/1'],
+};
+
+/** A whole membership of a hash:net set, with two halves for each member that is all addresses of a family. */
+export function* withHalves(members: Iterable<string>): Generator<string> {
+  for (const member of members) {
+    const cidr = member.endsWith('/0') ? parseCidr(member) : null;
+    if (cidr === null) yield member;
+    else yield* HALVES[cidr.family];
+  }
+}
+
 /** `/32` and `/128` are left out, as the kernel prints them; `/0` is refused, as hash:net does (dataplane.md 1.4). */
 function canonicalNet(family: Family, text: string): string | null {
   if (!text.includes('/')) return canonicalHost(family, text);

@@ -5,7 +5,7 @@ import type { TimeSlices } from '../base/time-slices.js';
 import type { Family } from '../model/family.js';
 import { ipSetName, type IpSetSpec } from '../model/ip-set.js';
 import type { KernelIpSet } from './kernel-set.js';
-import { canonicalMember, isOtherFamily } from './members.js';
+import { canonicalMember, isOtherFamily, withHalves } from './members.js';
 
 interface MemberChange {
   readonly kind: 'replace' | 'add' | 'remove';
@@ -164,8 +164,9 @@ export class TrackedSet {
     yield* lines('add', this.members.wanted());
   }
 
-  async #replace(members: Iterable<string>, slices: TimeSlices): Promise<void> {
+  async #replace(membership: Iterable<string>, slices: TimeSlices): Promise<void> {
     this.#badMembers.clear();
+    const members = this.spec.type === 'hash:net' ? withHalves(membership) : membership;
     if (this.members.wantedCount === 0) {
       await this.#change('add', members, slices);
       return;

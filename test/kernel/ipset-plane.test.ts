@@ -95,6 +95,18 @@ describe('a start', () => {
     expect(await saved()).toContain('add cali60n:ports fd00::1,tcp:80');
   });
 
+  test('all addresses are two halves, which the next start takes for the same', async () => {
+    for (const family of [4, 6] as const) {
+      for (const operationCount of [2, 0]) {
+        const plane = newPlane(family);
+        plane.setSet(spec('all-hosts-net'), ['0.0.0.0/0', '::/0']);
+        expect(await plane.apply()).toEqual({ refused: [], operations: operationCount });
+      }
+    }
+    for (const member of ['40all-hosts-net 0.0.0.0/1', '40all-hosts-net 128.0.0.0/1', '60all-hosts-net 8000::/1'])
+      expect(await saved()).toContain(`add cali${member}`);
+  });
+
   test('cleans what former versions left, one by one, and nothing foreign', async () => {
     await namespace.shell(`
       ipset create cali40s:old hash:net

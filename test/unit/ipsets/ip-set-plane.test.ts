@@ -31,6 +31,20 @@ describe('creation and change', () => {
     expect(host.verbs()).toContain('create-set cali40s:a');
   });
 
+  test.each([
+    [4, ['0.0.0.0/0', '10.0.0.1', '::/0'], ['0.0.0.0/1', '10.0.0.1', '128.0.0.0/1']],
+    [6, ['::/0', '10.0.0.1', '0.0.0.0/0'], ['8000::/1', '::/1']],
+  ] as const)('all addresses of IPv%i in a whole membership are their two halves', async (family, members, halves) => {
+    const host = new PlaneFixture(family);
+    for (const before of [[], [family === 4 ? '10.0.0.1' : 'fd00::1']]) {
+      host.plane.setSet(spec('all-hosts-net'), before);
+      await host.apply();
+      host.plane.setSet(spec('all-hosts-net'), members);
+      expect((await host.apply()).apply.refused).toEqual([]);
+      expect(host.members('all-hosts-net')).toEqual(halves);
+    }
+  });
+
   test('v6 sets are inet6 and print /128 without length', async () => {
     const host = new PlaneFixture(6);
     want(host.plane, { 's:a': ['fd00::1/128', 'FD00:0::/64', '10.0.0.1'] });
@@ -356,7 +370,6 @@ describe('resync', () => {
 describe('refusals', () => {
   test.each([
     ['s:a', 'hash:net', '10.0.0.0/33'],
-    ['s:a', 'hash:net', '0.0.0.0/0'],
     ['s:a', 'hash:net', 'bogus'],
     ['s:a', 'hash:ip', '10.0.0.0/24'],
     ['s:a', 'hash:ip,port', '10.0.0.1,icmp:8'],
@@ -374,6 +387,17 @@ describe('refusals', () => {
     expect(apply.refused[0]?.reason).toContain(bad);
     expect(host.members(id)).toEqual([good]);
     expect(host.members('s:other')).toEqual(['10.0.0.2']);
+  });
+
+  test('all addresses as a change of a hash:net set are refused: what is left when they go is not known', async () => {
+    const host = new PlaneFixture();
+    want(host.plane, { 's:a': ['10.0.0.1'] });
+    await host.apply();
+    host.plane.addMembers('s:a', ['0.0.0.0/0']);
+    expect((await host.apply()).apply.refused).toMatchObject([{ object: 's:a' }]);
+    host.plane.removeMembers('s:a', ['0.0.0.0/0']);
+    expect((await host.apply()).apply.refused).toEqual([]);
+    expect(host.members('s:a')).toEqual(['10.0.0.1']);
   });
 
   test('a bad member that is added and removed again', async () => {
