@@ -45,7 +45,7 @@ export function workloadKey(id: WorkloadEndpointID): string {
 
 /**
  * Takes statuses per family, worst wins (error, down, up). `drain` hands out one message for every endpoint that was
- * reported since, even if its status stayed the same.
+ * reported since, even if its status stayed the same, or if it went without one.
  */
 export class StatusCombiner implements StatusSink<WorkloadEndpointID, WorkloadEndpoint, HostEndpointID> {
   readonly #workloads = new Map<string, Combined<WorkloadEndpointID>>();
@@ -64,7 +64,6 @@ export class StatusCombiner implements StatusSink<WorkloadEndpointID, WorkloadEn
     const key = workloadKey(id);
     let combined = this.#workloads.get(key);
     if (combined === undefined) {
-      if (status === null) return;
       combined = { id, byFamily: new Map(), endpoint: null };
       this.#workloads.set(key, combined);
     }
@@ -79,7 +78,6 @@ export class StatusCombiner implements StatusSink<WorkloadEndpointID, WorkloadEn
   setHostStatus(family: Family, id: HostEndpointID, status: EndpointStatus | null): void {
     let combined = this.#hosts.get(id.endpointId);
     if (combined === undefined) {
-      if (status === null) return;
       combined = { id, byFamily: new Map(), endpoint: null };
       this.#hosts.set(id.endpointId, combined);
     }

@@ -76,7 +76,7 @@ export class HostEndpoints {
   remove(id: HostEndpointID): void {
     this.#resolver.remove(id.endpointId);
     this.#noted.delete(id.endpointId);
-    this.#options.statuses.markHost(id);
+    this.#options.statuses.removeHost(id);
   }
 
   /** Addresses of a non-workload interface, null when it is gone. */

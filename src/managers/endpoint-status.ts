@@ -24,6 +24,8 @@ export interface StatusSource {
 /** One kind of endpoint: what is due, what to look at again, what was said last. */
 class Due<Id> {
   readonly marked = new Map<string, Id>();
+  /** Those of `marked` that a message removed: their end is told even if nothing was told of them before. */
+  readonly removed = new Set<string>();
   readonly rechecks = new Map<string, Id>();
   readonly last = new Map<string, EndpointStatus>();
 
@@ -31,12 +33,16 @@ class Due<Id> {
   flush<Verdict extends StatusVerdict>(evaluate: (id: Id) => Verdict, send: (id: Id, verdict: Verdict) => void): void {
     const marked = new Map(this.marked);
     const rechecks = new Map(this.rechecks);
+    const removed = new Set(this.removed);
     this.marked.clear();
+    this.removed.clear();
     this.rechecks.clear();
     for (const [key, id] of new Map([...rechecks, ...marked])) {
       const verdict = evaluate(id);
       if (!verdict.isSettled) this.rechecks.set(key, id);
-      if (!marked.has(key) && verdict.status === (this.last.get(key) ?? null)) continue;
+      const last = this.last.get(key) ?? null;
+      if (!marked.has(key) && verdict.status === last) continue;
+      if (verdict.status === null && last === null && !removed.has(key)) continue;
       if (verdict.status === null) this.last.delete(key);
       else this.last.set(key, verdict.status);
       send(id, verdict);
@@ -56,12 +62,24 @@ export class EndpointStatuses {
     this.#workloads.marked.set(workloadEndpointKey(id), id);
   }
 
+  /** A message removed the endpoint: Felix reports that for every such message. */
+  removeWorkload(id: WorkloadEndpointID): void {
+    this.markWorkload(id);
+    this.#workloads.removed.add(workloadEndpointKey(id));
+  }
+
   recheckWorkload(id: WorkloadEndpointID): void {
     this.#workloads.rechecks.set(workloadEndpointKey(id), id);
   }
 
   markHost(id: HostEndpointID): void {
     this.#hosts.marked.set(id.endpointId, id);
+  }
+
+  /** As `removeWorkload`. */
+  removeHost(id: HostEndpointID): void {
+    this.markHost(id);
+    this.#hosts.removed.add(id.endpointId);
   }
 
   recheckHost(id: HostEndpointID): void {

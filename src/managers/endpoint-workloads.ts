@@ -79,7 +79,7 @@ export class WorkloadEndpoints {
     const key = workloadEndpointKey(id);
     for (const interfaceName of this.#store.remove(key)) this.#dirty.add(interfaceName);
     this.#migrations.delete(key);
-    this.#options.statuses.markWorkload(id);
+    this.#options.statuses.removeWorkload(id);
   }
 
   setMigration(id: WorkloadEndpointID, state: LiveMigrationState): void {

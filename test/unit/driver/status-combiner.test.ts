@@ -53,7 +53,16 @@ describe('StatusCombiner', () => {
     expect(statuses(combiner)).toEqual(['workloadEndpointStatusUpdate up']);
     combiner.setWorkloadStatus(6, POD, null, null);
     expect(statuses(combiner)).toEqual(['workloadEndpointStatusRemove']);
-    combiner.setWorkloadStatus(6, POD, null, null);
+    expect(statuses(combiner)).toEqual([]);
+  });
+
+  test('an endpoint that goes without having had a status is removed all the same, once', () => {
+    const combiner = new StatusCombiner();
+    for (const family of [4, 6] as const) {
+      combiner.setWorkloadStatus(family, POD, null, null);
+      combiner.setHostStatus(family, HOST, null);
+    }
+    expect(statuses(combiner)).toEqual(['workloadEndpointStatusRemove', 'hostEndpointStatusRemove']);
     expect(statuses(combiner)).toEqual([]);
   });
 

@@ -38,6 +38,21 @@ describe('EndpointManager.reportStatuses, workload endpoints', () => {
     expect(node.status.calls).toEqual(['4 k8s/p/eth0 gone', '6 k8s/p/eth0 gone']);
   });
 
+  it('reports the end of one that came and went within a batch, and of one that never came, as Felix does', () => {
+    const node = new ManagedNode().send(pod).send(workloadRemove('p')).apply();
+    expect(node.status.calls).toEqual(['4 k8s/p/eth0 gone', '6 k8s/p/eth0 gone']);
+    node.clearCalls().send(workloadRemove('q')).apply();
+    expect(node.status.calls).toEqual(['4 k8s/q/eth0 gone', '6 k8s/q/eth0 gone']);
+    node.clearCalls().apply();
+    expect(node.status.calls).toEqual([]);
+  });
+
+  it('says nothing of one that is shadowed from the start', () => {
+    const node = new ManagedNode().send(pod).apply().clearCalls();
+    node.send(workload('q', 'cali1')).apply();
+    expect(node.status.calls.filter((call) => call.includes('/q/'))).toEqual([]);
+  });
+
   it('reports the users of a policy whose selector changed', () => {
     const node = new ManagedNode().send(policy('gnp/a'), workload('p', 'cali1', { tiers: [tier(['gnp/a'])] })).apply();
     node
