@@ -134,9 +134,23 @@ export class EndpointManager implements Manager {
       { workloads: this.#workloads.names, hosts: all, hostsWithPreDnat: preDnat, hostsWithUntracked: untracked },
       changed,
     );
+    this.#openMarked();
     this.#rpfSkip.flush();
     this.#arp?.flush();
     return true;
+  }
+
+  /** Marks go free only when the dispatch is written, so those who waited for one are programmed after it. */
+  #openMarked(): void {
+    const marked = this.#options.renderer.takeMarked();
+    if (marked.length === 0) return;
+    for (const interfaceName of marked) {
+      this.#workloads.markDirty(interfaceName);
+      this.#hosts.markDirty(interfaceName);
+    }
+    this.#workloads.program();
+    this.#hosts.program();
+    this.#options.policies.settle();
   }
 
   /** Everything that is closed instead of programmed right now, of all families; replaces the former list. */

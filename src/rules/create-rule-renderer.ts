@@ -62,6 +62,7 @@ export function createRuleRenderer(options: RenderOptions): RuleRenderer {
     hostMangleDispatch: (all, withPreDnat) => renderHostMangleDispatch(ctx, all, withPreDnat),
     hostRawDispatch: (names) => renderHostRawDispatch(ctx, names),
     endpointMarkDispatch: (workloads, hosts) => renderEndpointMarkDispatch(ctx, workloads, hosts),
+    takeMarked: () => ctx.endpointMarks.takeServed(),
     rpfSkipChain: renderRpfSkipChain,
     natOutgoingChain: (active) => renderNatOutgoingChain(ctx, active),
     floatingIpChains: renderFloatingIpChains,

@@ -19,6 +19,10 @@ export class EndpointMarks {
   readonly #bits: readonly number[];
   readonly #positionByName = new Map<string, number>();
   readonly #used = new Set<number>();
+  /** Interfaces that were told there is no id for them. */
+  readonly #waiting = new Set<string>();
+  /** Interfaces that waited and have an id now. */
+  #served: string[] = [];
 
   constructor(marks: MarkBits) {
     this.mask = marks.endpoint;
@@ -37,9 +41,18 @@ export class EndpointMarks {
       if (position === 0 || this.#used.has(position)) continue;
       this.#used.add(position);
       this.#positionByName.set(interfaceName, position);
+      if (this.#waiting.delete(interfaceName)) this.#served.push(interfaceName);
       return this.#spread(position);
     }
+    this.#waiting.add(interfaceName);
     return null;
+  }
+
+  /** Interfaces for which an id became free since the last call: what was made without one is to be made again. */
+  takeServed(): readonly string[] {
+    const served = this.#served;
+    this.#served = [];
+    return served;
   }
 
   /** Frees the ids of all interfaces that are not in `names`. */
@@ -49,6 +62,7 @@ export class EndpointMarks {
       this.#positionByName.delete(name);
       this.#used.delete(position);
     }
+    for (const name of this.#waiting) if (!names.has(name)) this.#waiting.delete(name);
   }
 
   // The binary digits of a position fill the mask's bits from low to high.

@@ -118,6 +118,8 @@ export interface RuleRenderer {
   hostRawDispatch(interfaceNames: Iterable<string>): DispatchChains;
   /** 3.8: IPVS: `cali-set-endpoint-mark` and `cali-from-endpoint-mark` trees; empty when not in IPVS mode. */
   endpointMarkDispatch(workloads: Iterable<string>, hosts: Iterable<string>): DispatchChains;
+  /** IPVS: interfaces whose chains were closed for lack of a mark and that have one since: to be rendered again. Empties. */
+  takeMarked(): readonly string[];
 
   /** 2.4: `cali-rpf-skip` (raw): interface → prefixes of this family, in list order; interfaces sorted here. */
   rpfSkipChain(prefixesByInterface: ReadonlyMap<string, readonly string[]>): Chain;

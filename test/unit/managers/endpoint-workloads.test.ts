@@ -49,6 +49,29 @@ describe('EndpointManager, workload chains', () => {
     expect(chainText(node, 'cali-set-endpoint-mark')).not.toContain('cali-sm-cali1');
   });
 
+  it('opens an endpoint that was closed for lack of a mark once one is free, in the same apply', () => {
+    // Three bits: six marks.
+    const config = testConfig({ markMask: { iptables: 0xff0000, nftables: 0xff0000 } });
+    const node = new ManagedNode({ config, environment: testEnvironment({ ipvs: true }) });
+    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+    for (const name of names) node.setInterface(`cali${name}`, 'up').send(workload(name, `cali${name}`));
+    node.apply();
+    const isClosed = (name: string): boolean =>
+      node.v4.tables.filter.chains.get(`cali-sm-cali${name}`)?.refused !== undefined;
+    const status = (name: string) => node.status.statuses.get(`4 k8s/${name}/eth0`);
+    expect(names.filter(isClosed)).toEqual(['g']);
+    expect(status('g')).toBe('error');
+    node.send(workload('h', 'calih')).setInterface('calih', 'up').send(workloadRemove('b')).apply();
+    expect([...names, 'h'].filter(isClosed)).toEqual(['h']);
+    expect(status('g')).toBe('up');
+    expect(chainText(node, 'cali-from-endpoint-mark')).toContain('cali-fw-calig');
+    expect(chainText(node, 'cali-from-endpoint-mark')).not.toContain('cali-fw-calih');
+    // One that goes and one that comes in one batch.
+    node.send(workloadRemove('c')).apply();
+    expect(names.filter(isClosed)).toEqual([]);
+    expect(status('h')).toBe('up');
+  });
+
   it('closes an endpoint that is administratively down and withdraws its routes, but keeps its ARP chain', () => {
     const node = new ManagedNode().send(workload('p', 'cali1', { ...nets, state: 'inactive' })).apply();
     expect(node.v4.tables.filter.chains.get('cali-tw-cali1')?.rules).toHaveLength(1);
