@@ -7,7 +7,7 @@ import { ToDataplaneSchema } from '../protocol/gen/felix/felixbackend_pb.js';
 import { ToDataplaneDecoder } from '../protocol/messages.js';
 import type { ControlSession, ToDataplanePayload } from '../protocol/session.js';
 import * as pipe from '../transport/pipe.js';
-import { readRecording, type Recording } from '../transport/recording.js';
+import { openRecording, type Recording } from '../transport/recording.js';
 import { type ControlOptions, openControlSession, reportClosed } from './control-session.js';
 import { createLogger, type RootLogger } from './logger.js';
 import { logStatus } from './mock.js';
@@ -29,6 +29,9 @@ export interface ReplayOptions extends ControlOptions {
 
 /** Messages that may wait for a driver that reads slowly. */
 const MAX_WAITING = 1_000;
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
+/** Messages between two words of progress within a step. */
+const PROGRESS_EVERY = 10_000;
 const WAIT_MS = 20;
 
 function positive(name: string, text: string | undefined): number {
@@ -38,32 +41,56 @@ function positive(name: string, text: string | undefined): number {
   throw new ConfigError(`${name} is "${text}", allowed is a number above 0`, name, text, 'command line');
 }
 
-function decodeAll(recording: Recording, log: RootLogger): (ToDataplanePayload | null)[] {
+/** A message of the recording; `payload` is null for one that is not known. */
+interface Message {
+  readonly number: number;
+  readonly payload: ToDataplanePayload | null;
+  readonly sizeBytes: number;
+}
+
+interface Step {
+  readonly title: string;
+  readonly messages: Iterable<Message>;
+}
+
+/** Each step with its messages, in order, read as they are asked for; a step has to be read to its end before the next. */
+function* stepsOf(recording: Recording, log: RootLogger): Generator<Step> {
   const decoder = new ToDataplaneDecoder({
     onIssue: (issue) => log.warn('A message that is not known is left out', { ...issue }),
   });
-  return recording.messages.map(
-    ({ bytes, sequence, offset }) => decoder.decode(bytes, sequence, offset)?.payload ?? null,
-  );
-}
-
-/** Each step with its messages, in order. */
-function* stepsOf(recording: Recording, payloads: readonly (ToDataplanePayload | null)[]) {
+  const frames = recording.messages();
   let from = 0;
+  function* until(end: number): Generator<Message> {
+    while (from < end) {
+      const next = frames.next();
+      if (next.done === true) return;
+      const { bytes, sequence, offset } = next.value;
+      from += 1;
+      const payload = decoder.decode(bytes, sequence, offset)?.payload ?? null;
+      yield { number: from, payload, sizeBytes: bytes.byteLength };
+    }
+  }
   for (const [index, step] of recording.steps.entries()) {
-    const messages = payloads.slice(from, step.frames).filter((payload) => payload !== null);
-    const title = `step ${index + 1} of ${recording.steps.length}, ${step.name}: messages ${from + 1} to ${step.frames} of ${payloads.length}`;
-    yield { title, messages };
-    from = step.frames;
+    const place = `step ${index + 1} of ${recording.steps.length}, ${step.name}`;
+    const title = `${place}: messages ${from + 1} to ${step.frames} of ${recording.frameCount}`;
+    yield { title, messages: until(step.frames) };
   }
 }
 
-function show(recording: Recording, payloads: readonly (ToDataplanePayload | null)[]): void {
-  for (const { title, messages } of stepsOf(recording, payloads)) {
-    console.log(title);
-    for (const payload of messages) {
+/** Prints a line. Resolves once it has left, so that a slow reader bounds memory and the end of the process loses nothing. */
+async function print(line: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    process.stdout.write(`${line}\n`, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+async function show(recording: Recording, log: RootLogger): Promise<void> {
+  for (const { title, messages } of stepsOf(recording, log)) {
+    await print(title);
+    for (const { payload } of messages) {
+      if (payload === null) continue;
       const message = create(ToDataplaneSchema, { payload });
-      console.log(`  ${JSON.stringify(toJson(ToDataplaneSchema, message, { useProtoFieldName: true }))}`);
+      await print(`  ${JSON.stringify(toJson(ToDataplaneSchema, message, { useProtoFieldName: true }))}`);
     }
   }
 }
@@ -77,23 +104,47 @@ async function openSession(options: ReplayOptions, log: RootLogger): Promise<Con
   return await openControlSession(to ?? '', options, log);
 }
 
+/** Sends as fast as the driver reads: what waits for it is bounded by number and by size. */
+class Pacer {
+  readonly #session: ControlSession;
+  readonly #pauseMs: number;
+  #waitingBytes = 0;
+
+  constructor(session: ControlSession, messagesPerSecond: number) {
+    this.#session = session;
+    this.#pauseMs = messagesPerSecond > 0 ? 1_000 / messagesPerSecond : 0;
+  }
+
+  async send(payload: ToDataplanePayload, sizeBytes: number): Promise<void> {
+    this.#session.send(payload);
+    this.#waitingBytes += sizeBytes;
+    if (this.#pauseMs > 0) await sleep(this.#pauseMs);
+    while (this.#mustWait()) await sleep(WAIT_MS);
+  }
+
+  #mustWait(): boolean {
+    const waiting = this.#session.sendBacklog;
+    if (waiting === 0) this.#waitingBytes = 0;
+    return waiting > MAX_WAITING || this.#waitingBytes > MAX_WAITING_BYTES;
+  }
+}
+
 async function playAll(
   session: ControlSession,
   recording: Recording,
-  payloads: readonly (ToDataplanePayload | null)[],
   options: ReplayOptions,
+  log: RootLogger,
 ): Promise<void> {
-  const speed = positive('--speed', options.speed);
+  const pacer = new Pacer(session, positive('--speed', options.speed));
   const pauseMs = positive('--pause', options.pause) * 1_000;
   const keyboard = options.step === true ? createInterface({ input: process.stdin, output: process.stdout }) : null;
-  for (const { title, messages } of stepsOf(recording, payloads)) {
+  for (const { title, messages } of stepsOf(recording, log)) {
     await keyboard?.question(`Enter plays ${title} `);
-    for (const payload of messages) {
-      session.send(payload);
-      if (speed > 0) await sleep(1_000 / speed);
-      while (session.sendBacklog > MAX_WAITING) await sleep(WAIT_MS);
+    for (const { number, payload, sizeBytes } of messages) {
+      if (payload !== null) await pacer.send(payload, sizeBytes);
+      if (number % PROGRESS_EVERY === 0) await print(`message ${number} of ${recording.frameCount}`);
     }
-    console.log(title);
+    await print(title);
     if (pauseMs > 0) await sleep(pauseMs);
   }
   keyboard?.close();
@@ -103,10 +154,14 @@ async function playAll(
 export async function runReplay(folder: string, options: ReplayOptions): Promise<number> {
   const { logFormat, logLevel } = readOptions(process.env);
   const log = createLogger(logFormat, logLevel === undefined ? 'info' : logLevel);
-  const recording = readRecording(folder);
-  const payloads = decodeAll(recording, log);
+  // Told to `print` as well.
+  process.stdout.on('error', () => undefined);
+  const recording = openRecording(folder);
   if (options.dry === true) {
-    show(recording, payloads);
+    await show(recording, log).catch((error: unknown) => {
+      // Whoever reads has seen enough (`| head`).
+      if (!(error instanceof Error && 'code' in error && error.code === 'EPIPE')) throw error;
+    });
     return EXIT.ok;
   }
   const session = await openSession(options, log);
@@ -121,7 +176,7 @@ export async function runReplay(folder: string, options: ReplayOptions): Promise
     if (payload.case === 'dataplaneInSync') sawInSync();
   });
   const closed = session.closed.then((reason) => reportClosed(reason, hasAnswered, log));
-  const played = playAll(session, recording, payloads, options).then(async () => {
+  const played = playAll(session, recording, options, log).then(async () => {
     if (options.once !== true) return await new Promise<never>(() => undefined);
     await inSync;
     return EXIT.ok;

@@ -1,9 +1,9 @@
 // Recordings: a stream of frames kept in a folder, played back as a session of its own. The format is
 // docs/recording-format.md; recording-writer.ts writes it.
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, errorMessage } from '../base/errors.js';
-import { FrameDecoder } from '../protocol/frame.js';
+import { ConfigError, errorMessage, ProtocolError } from '../base/errors.js';
+import { type Frame, FrameDecoder } from '../protocol/frame.js';
 import type {
   CloseReason,
   FromDataplanePayload,
@@ -25,12 +25,18 @@ export interface RecordingStep {
   readonly frames: number;
 }
 
-/** A recording in memory. */
+/** A recording in its folder. */
 export interface Recording {
   readonly description: string;
   readonly steps: readonly RecordingStep[];
-  readonly messages: readonly RawMessage[];
+  /** How many whole frames the stream has. */
+  readonly frameCount: number;
+  /** The frames, read as they are asked for: no more than a part of the file, or one message, is in memory at a time. */
+  messages(): Generator<RawMessage, void>;
 }
+
+/** Read at once. */
+const PART_BYTES = 256 * 1024;
 
 function badRecording(folder: string, problem: string): ConfigError {
   return new ConfigError(`Recording ${folder}: ${problem}`, 'recording', folder, 'command line');
@@ -61,25 +67,44 @@ function readSteps(folder: string, text: string, frames: number): { description:
   return { description: typeof description === 'string' ? description : '', steps: read };
 }
 
+function* readFrames(file: string, count: number): Generator<RawMessage, void> {
+  const decoder = new FrameDecoder();
+  const fd = openSync(file, 'r');
+  try {
+    let frames: Frame[] = [];
+    while (decoder.framesDecoded < count) {
+      // A new buffer each time: frames are views of it.
+      const part = Buffer.allocUnsafe(PART_BYTES);
+      const length = readSync(fd, part);
+      if (length === 0) return;
+      decoder.push(part.subarray(0, length), (frame) => frames.push(frame));
+      yield* frames;
+      frames = [];
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /**
- * Reads a recording. Frames after the last step become a step named `rest`; a stream that was cut in its last frame is
+ * Opens a recording. Frames after the last step become a step named `rest`; a stream that was cut in its last frame is
  * read up to there. Throws ConfigError for a folder that is no recording, ProtocolError for a stream that is none.
  */
-export function readRecording(folder: string): Recording {
-  let stream: Buffer;
+export function openRecording(folder: string): Recording {
+  const file = join(folder, STREAM_FILE);
+  let frameCount = 0;
   let stepsText: string;
   try {
-    stream = readFileSync(join(folder, STREAM_FILE));
+    for (const _frame of readFrames(file, Number.POSITIVE_INFINITY)) frameCount += 1;
     stepsText = readFileSync(join(folder, STEPS_FILE), 'utf8');
   } catch (error) {
+    if (error instanceof ProtocolError) throw error;
     throw badRecording(folder, errorMessage(error));
   }
-  const messages: RawMessage[] = [];
-  new FrameDecoder().push(stream, (frame) => messages.push(frame));
-  const { description, steps } = readSteps(folder, stepsText, messages.length);
+  const { description, steps } = readSteps(folder, stepsText, frameCount);
   const known = steps.at(-1)?.frames ?? 0;
-  if (known < messages.length) steps.push({ name: 'rest', frames: messages.length });
-  return { description, steps, messages };
+  if (known < frameCount) steps.push({ name: 'rest', frames: frameCount });
+  return { description, steps, frameCount, messages: () => readFrames(file, frameCount) };
 }
 
 /** Frames that are played before other work gets its turn. */
@@ -91,6 +116,7 @@ export class ReplaySession implements Session {
   readonly closed: Promise<CloseReason>;
   readonly sendBacklog = 0;
   readonly #recording: Recording;
+  readonly #messages: Generator<RawMessage, void>;
   readonly #inbox: Inbox<ToDataplanePayload, FromDataplanePayload>;
   readonly #onAnswer: (payload: FromDataplanePayload) => void;
   #settle: (reason: CloseReason) => void = () => undefined;
@@ -102,6 +128,7 @@ export class ReplaySession implements Session {
   constructor(recording: Recording, options: ConnectionOptions, onAnswer: (payload: FromDataplanePayload) => void) {
     this.description = `recording ${recording.description}`.trimEnd();
     this.#recording = recording;
+    this.#messages = recording.messages();
     this.#onAnswer = onAnswer;
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
@@ -147,9 +174,9 @@ export class ReplaySession implements Session {
         });
       }
       if (this.#isClosed) return null;
-      const message = this.#recording.messages[this.#frame];
+      const next = this.#messages.next();
       this.#frame += 1;
-      if (message !== undefined && !this.#deliver(message)) return null;
+      if (next.done !== true && !this.#deliver(next.value)) return null;
       if (this.#frame % FRAMES_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     return step;
@@ -173,6 +200,7 @@ export class ReplaySession implements Session {
   #finish(reason: CloseReason): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#messages.return();
     this.#resumed();
     this.#settle(reason);
   }
@@ -187,7 +215,7 @@ export interface ReplayOptions extends ConnectionOptions {
 
 /** Opens a recording as a session; `accept` gets it before the first message. Steps are played by the caller. */
 export function listen(options: ReplayOptions, accept: SessionAcceptor): ReplaySession {
-  const session = new ReplaySession(readRecording(options.folder), options, options.onAnswer);
+  const session = new ReplaySession(openRecording(options.folder), options, options.onAnswer);
   accept(session);
   return session;
 }

@@ -28,6 +28,7 @@ const LONG: readonly string[] = [
   'record-replay',
   'watchdog',
   'order',
+  'replay-memory',
   'pairs-iptables',
 ];
 

@@ -13,7 +13,7 @@ import {
 } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
 import type { FromDataplanePayload, Session, ToDataplanePayload } from '../../../src/protocol/session.js';
 import { MemoryHub, dial, listen as listenInMemory } from '../../../src/transport/memory.js';
-import { listen, readRecording, ReplaySession } from '../../../src/transport/recording.js';
+import { listen, openRecording, ReplaySession } from '../../../src/transport/recording.js';
 import { recordSession, RecordingWriter } from '../../../src/transport/recording-writer.js';
 import { redact } from '../../../src/transport/redaction.js';
 import { loadRecording, recordingNames } from '../../fixtures/recording.js';
@@ -45,23 +45,24 @@ function replay(target: string, onAnswer: (payload: FromDataplanePayload) => voi
 
 const inSync: ToDataplanePayload = { case: 'inSync', value: create(InSyncSchema) };
 
-describe('readRecording', () => {
+describe('openRecording', () => {
   it.each(recordingNames())('recording %s, has its steps and frames', (name) => {
     const { steps } = loadRecording(name);
-    const recording = readRecording(unpack(name));
+    const recording = openRecording(unpack(name));
     expect(recording.steps).toEqual(steps.steps.map(({ name: step, frames }) => ({ name: step, frames })));
-    expect(recording.messages).toHaveLength(recording.steps.at(-1)?.frames ?? 0);
+    expect(recording.frameCount).toBe(recording.steps.at(-1)?.frames);
+    expect([...recording.messages()].map(({ sequence }) => sequence)).toEqual([...Array(recording.frameCount).keys()]);
   });
 
   it('frames after the last step, are a step of their own; a cut last frame is left out', () => {
     const target = unpack('pod-lifecycle');
-    const all = readRecording(target);
+    const all = openRecording(target);
     const stream = readFileSync(join(target, 'stream.bin'));
     writeFileSync(join(target, 'stream.bin'), stream.subarray(0, -1));
     writeFileSync(join(target, 'steps.json'), '{"steps": [{"name": "first", "frames": 5}]}');
-    expect(readRecording(target).steps).toEqual([
+    expect(openRecording(target).steps).toEqual([
       { name: 'first', frames: 5 },
-      { name: 'rest', frames: all.messages.length - 1 },
+      { name: 'rest', frames: all.frameCount - 1 },
     ]);
   });
 
@@ -76,13 +77,13 @@ describe('readRecording', () => {
     const target = unpack('pod-lifecycle');
     if (steps === null) rmSync(join(target, 'stream.bin'));
     else writeFileSync(join(target, 'steps.json'), steps);
-    expect(() => readRecording(target)).toThrow(problem);
+    expect(() => openRecording(target)).toThrow(problem);
   });
 
   it('stream of garbage, is refused with its place', () => {
     const target = unpack('pod-lifecycle');
     writeFileSync(join(target, 'stream.bin'), 'garbage, not frames');
-    expect(() => readRecording(target)).toThrow('Frame 0 at byte 0');
+    expect(() => openRecording(target)).toThrow('Frame 0 at byte 0');
   });
 });
 
@@ -101,7 +102,7 @@ describe('ReplaySession', () => {
   });
 
   it('pause, stops between two messages until resumed', async () => {
-    const recording = readRecording(unpack('pod-lifecycle'));
+    const recording = openRecording(unpack('pod-lifecycle'));
     const session = new ReplaySession(recording, { logger }, () => undefined);
     let count = 0;
     session.start(() => {
@@ -137,7 +138,7 @@ describe('RecordingWriter', () => {
     writer.endStep('empty, so left out');
     writer.add(ipset('b'));
     writer.close();
-    const recording = readRecording(target);
+    const recording = openRecording(target);
     expect(recording).toMatchObject({
       description: 'by hand',
       steps: [
@@ -158,7 +159,7 @@ describe('RecordingWriter', () => {
     const writer = new RecordingWriter({ folder: target, description: '', logger, maxBytes: 100 });
     for (let index = 0; index < 50; index += 1) writer.add(ipset(`set-${index}`));
     expect(writer.isOpen).toBe(false);
-    expect(readRecording(target).messages.length).toBeGreaterThan(2);
+    expect(openRecording(target).frameCount).toBeGreaterThan(2);
     writer.close();
   });
 
@@ -167,7 +168,7 @@ describe('RecordingWriter', () => {
     const writer = new RecordingWriter({ folder: target, description: '', logger });
     writer.add(ipset('a'));
     cpSync(target, join(folder, 'copy'), { recursive: true });
-    expect(readRecording(join(folder, 'copy')).steps).toEqual([{ name: 'rest', frames: 1 }]);
+    expect(openRecording(join(folder, 'copy')).steps).toEqual([{ name: 'rest', frames: 1 }]);
     writer.close();
   });
 });
@@ -193,7 +194,7 @@ describe('recordSession', () => {
     await answers.atLeast(1);
     await control.close();
     await session?.closed;
-    expect(readRecording(target).steps).toEqual([
+    expect(openRecording(target).steps).toEqual([
       { name: 'in-sync', frames: 2 },
       { name: 'end', frames: 3 },
     ]);
