@@ -21,6 +21,8 @@ const MESSAGES_PER_TURN = 64;
 /** Longest time that a watcher has to read the last words. */
 const LAST_WORDS_MS = 5_000;
 const MAX_OBSERVERS = 4;
+/** Messages that were sent to a watcher and are still in its queue. */
+const KEPT_SENT = 256;
 
 /** The text of a last frame; null for a message. */
 export function endOf(bytes: Uint8Array): ObserverEnd | null {
@@ -89,6 +91,11 @@ class Observer {
         }
         this.#next += 1;
         this.#waitingBytes -= item.bytes;
+        // A watcher that keeps up, but never quite, would keep all that it was sent.
+        if (this.#next >= KEPT_SENT) {
+          this.#queue.splice(0, this.#next);
+          this.#next = 0;
+        }
         this.#socket.write(encodeFrame(encodeToDataplane(redact(item.payload), this.#sequence)));
         this.#sequence += 1n;
       }
