@@ -20,6 +20,7 @@ import { probeNft } from '../tables/nftables/version.js';
 import type { RuleTable } from '../tables/rule-table.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { countIptables } from './counted-io.js';
+import type { CountedTables } from './dataplane-gauges.js';
 import type { KernelAccess } from './kernel-access.js';
 
 const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
@@ -42,6 +43,8 @@ export interface Backends {
   readonly cleanups: readonly Reconciler[];
   /** nftables planes by family; empty in iptables mode. */
   readonly planes: ReadonlyMap<Family, NftablesPlane>;
+  /** What is counted at scrape time. */
+  readonly counted: CountedTables;
 }
 
 /** What back ends are built from. */
@@ -112,6 +115,8 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
   });
   const io = countIptables(command, options.metrics);
   const reconcilers: Reconciler[] = [];
+  const iptables: IptablesTable[] = [];
+  const ipSetPlanes: IpSetPlane[] = [];
   const create = (family: Family): FamilyBackend => {
     const table = (name: TableName): IptablesTable => {
       const made = new IptablesTable({
@@ -128,6 +133,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
         onOperation,
       });
       reconcilers.push(made);
+      iptables.push(made);
       return made;
     };
     const tables = Object.fromEntries(TABLES.map((name) => [name, table(name)])) as unknown as FamilyTables;
@@ -139,6 +145,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
       log,
       onOperation,
     });
+    ipSetPlanes.push(ipSets);
     return { tables, ipSets };
   };
   const v4 = create(4);
@@ -156,6 +163,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
       createOwnTablesCleanup({ io: access.nft, refreshIntervalMs, clock, log, onOperation }),
     ],
     planes: new Map(),
+    counted: { iptables, ipSets: ipSetPlanes, nft: arp === null ? [] : [arp] },
   };
 }
 
@@ -194,5 +202,6 @@ export async function createNftablesBackends(options: BackendOptions): Promise<B
       new IpSetCleanup({ maxDeletionsPerApply: MAX_SET_DELETIONS, io: access.ipSets, log, onOperation }),
     ],
     planes,
+    counted: { iptables: [], ipSets: [], nft: [...planes.values(), ...(arp === null ? [] : [arp])] },
   };
 }

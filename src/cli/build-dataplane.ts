@@ -12,6 +12,7 @@ import { hostFiles } from '../kernel/files.js';
 import type { DataplaneConfig } from '../model/config.js';
 import type { Reconciler } from '../model/reconciler.js';
 import type { ConfigUpdate } from '../protocol/gen/felix/felixbackend_pb.js';
+import { measureDataplane } from './dataplane-gauges.js';
 import { createParts, type DataplaneBuilderOptions, type Parts } from './dataplane-parts.js';
 import { checkIpvs, restartChecks, type RestartWatch } from './restart-watch.js';
 
@@ -66,10 +67,13 @@ function createLoop(
     log,
     jitter: Math.random,
     takeMessages: () => {
-      const messages = input.takeMessages();
-      driverMetrics.messages(messages.map((message) => message.case ?? ''));
+      const { messages, mergedAway } = input.takeMessages();
+      driverMetrics.merged(mergedAway);
+      // Felix's label is the message's type: IPSetUpdate, not ipsetUpdate.
+      driverMetrics.messages(messages.map(({ value }) => value?.$typeName.replace('felix.', '') ?? ''));
       return messages;
     },
+    tookInterfaceEvents: (states, addresses) => driverMetrics.interfaceEvents(states, addresses),
     closeUsersOfSets: (refusals) => {
       for (const manager of endpointManagers) manager.setRefusals(refusals);
     },
@@ -122,6 +126,11 @@ export async function buildDataplane(
   const watch = { config, environment: parts.environment, builder, fail: input.fail };
   const loop = createLoop(parts, config, input, builder, watch);
   wake = () => loop.wake();
+  const { v4, v6 } = parts.networking;
+  const counted = { tables: parts.backends.counted, routes: v6 === null ? [v4.routes] : [v4.routes, v6.routes] };
+  const { driverMetrics, metrics } = builder;
+  driverMetrics.measureBy(() => measureDataplane(metrics, counted));
+  driverMetrics.configWarnings(parsed.warnings.length);
   const statusFiles = new EndpointStatusFiles({
     prefix: options.statusPathPrefix ?? config.endpointStatusPathPrefix,
     files: hostFiles,
@@ -162,6 +171,7 @@ export async function buildDataplane(
     },
     onInSync: () => statusFiles.inSync(),
     stop: async () => {
+      driverMetrics.measureBy(null);
       monitor.stop();
       parts.liveMigration.stop();
       await loop.stop();

@@ -1,11 +1,14 @@
-// Counts the calls that reach iptables, nft and ipset, under Felix's own metric names (ops.md section 4).
+// Counts and times what reaches tools and kernel, under Felix's own metric names (ops.md section 4).
+import { basename } from 'node:path';
 import type { IpSetIo } from '../ipsets/kernel-set.js';
+import type { Broker } from '../kernel/broker.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { CounterName } from '../metrics/series.js';
+import type { RouteTimings } from '../routes/route-table-reconciler.js';
 import type { IptablesIo } from '../tables/iptables/io.js';
 import type { NftIo } from '../tables/nftables/io.js';
 
-/** Unlabelled counters of calls and failures. */
+/** Counters of calls and failures without labels. */
 type Labelled = 'felix_driver_tool_calls' | 'felix_driver_tool_errors';
 type Pair = readonly [
   calls: Exclude<Extract<CounterName, `felix_${string}_calls`>, Labelled>,
@@ -17,6 +20,7 @@ const RESTORE: Pair = ['felix_iptables_restore_calls', 'felix_iptables_restore_e
 const NFT: Pair = ['felix_nft_calls', 'felix_nft_errors'];
 const NFT_LIST: Pair = ['felix_nft_list_calls', 'felix_nft_list_errors'];
 const IPSET: Pair = ['felix_ipset_calls', 'felix_ipset_errors'];
+const NFT_SET: Pair = ['felix_nft_set_calls', 'felix_nft_set_errors'];
 
 async function counted<T>(metrics: Metrics, [calls, errors]: Pair, work: Promise<T>): Promise<T> {
   metrics.add(calls, 1);
@@ -32,6 +36,9 @@ async function counted<T>(metrics: Metrics, [calls, errors]: Pair, work: Promise
 function lineCount(script: string): number {
   return script.split('\n').length - 1;
 }
+
+/** A statement on a set, or on elements of a set or map. */
+const SET_STATEMENT = /^(?:add|create|delete|destroy|flush) (?:set|element) /m;
 
 /** Says that these are counted, so that a zero means none. */
 function announce(metrics: Metrics, ...pairs: readonly Pair[]): void {
@@ -57,9 +64,13 @@ export function countIptables(io: IptablesIo, metrics: Metrics): IptablesIo {
 
 /** The same access, counted. */
 export function countNft(io: NftIo, metrics: Metrics): NftIo {
-  announce(metrics, NFT, NFT_LIST);
+  announce(metrics, NFT, NFT_LIST, NFT_SET);
   return {
-    transaction: (script) => counted(metrics, NFT, io.transaction(script)),
+    transaction: (script) => {
+      const work = counted(metrics, NFT, io.transaction(script));
+      // Rules and sets go in one transaction; Felix has one for each.
+      return SET_STATEMENT.test(script) ? counted(metrics, NFT_SET, work) : work;
+    },
     check: (script) => counted(metrics, NFT, io.check(script)),
     listTable: (family, table) => counted(metrics, NFT_LIST, io.listTable(family, table)),
     listTables: (family) => counted(metrics, NFT_LIST, io.listTables(family)),
@@ -71,12 +82,48 @@ export function countNft(io: NftIo, metrics: Metrics): NftIo {
 /** The same access, counted. */
 export function countIpSets(io: IpSetIo, metrics: Metrics): IpSetIo {
   announce(metrics, IPSET);
+  metrics.add('felix_ipset_lines_executed', 0);
   return {
-    listNames: () => counted(metrics, IPSET, io.listNames()),
+    listNames: async () => {
+      const names = await counted(metrics, IPSET, io.listNames());
+      metrics.set('felix_ipsets_total', names.length);
+      return names;
+    },
     list: (name) => counted(metrics, IPSET, io.list(name)),
     restore: (script) => {
       metrics.add('felix_ipset_lines_executed', lineCount(script));
       return counted(metrics, IPSET, io.restore(script));
     },
+  };
+}
+
+/** The same broker; commands that it starts are counted, by program. */
+export function countCommands(broker: Broker, metrics: Metrics): Broker {
+  metrics.announce('felix_exec_time_micros');
+  return {
+    run: async (command) => {
+      const result = await broker.run(command);
+      const tool = basename(command.argv[0] ?? '');
+      metrics.add('felix_driver_tool_calls', 1, { tool });
+      metrics.add('felix_driver_tool_errors', result.exitCode === 0 ? 0 : 1, { tool });
+      if (result.startMs !== undefined) metrics.observe('felix_exec_time_micros', result.startMs * 1_000);
+      return result;
+    },
+    transaction: (tool, command) => broker.transaction(tool, command),
+    close: () => broker.close(),
+  };
+}
+
+/** Times of route tables as Felix's summaries. */
+export function routeTimings(metrics: Metrics): RouteTimings {
+  metrics.announce(
+    'felix_route_table_resync_seconds',
+    'felix_route_table_partial_resync_seconds',
+    'felix_route_table_conntrack_wait_seconds',
+  );
+  return {
+    resync: (seconds) => metrics.observe('felix_route_table_resync_seconds', seconds),
+    partialResync: (seconds) => metrics.observe('felix_route_table_partial_resync_seconds', seconds),
+    conntrackWait: (seconds) => metrics.observe('felix_route_table_conntrack_wait_seconds', seconds),
   };
 }

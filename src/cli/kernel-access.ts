@@ -32,7 +32,7 @@ import { CommandNftIo } from '../tables/nftables/command-io.js';
 import type { NftIo } from '../tables/nftables/io.js';
 import { NetlinkNftIo } from '../tables/nftables/netlink-io.js';
 import type { Metrics } from '../metrics/metrics.js';
-import { countIpSets, countNft } from './counted-io.js';
+import { countCommands, countIpSets, countNft } from './counted-io.js';
 import type { KernelDriver } from './options.js';
 
 /** What the dataplane reaches the kernel through. */
@@ -81,7 +81,7 @@ interface NativeParts {
  */
 export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
   const { driver, clock, log, metrics } = options;
-  const broker = startBroker({ entry: options.brokerEntry, log });
+  const broker = countCommands(startBroker({ entry: options.brokerEntry, log }), metrics);
   const runner = driver === 'spawn' ? broker : new CoprocessRunner(broker, log);
   const text = driver === 'spawn' ? 'spawn' : 'co-process';
   const tools = new CommandRouteKernel({ runner, logger: log });

@@ -15,6 +15,8 @@ import { MAIN_TABLE } from '../routes/route-kernel.js';
 import { RouteTableReconciler } from '../routes/route-table-reconciler.js';
 import { TunnelDevicesReconciler } from '../routes/tunnel-devices-reconciler.js';
 import { VxlanFdbReconciler } from '../routes/vxlan-fdb-reconciler.js';
+import type { Metrics } from '../metrics/metrics.js';
+import { routeTimings } from './counted-io.js';
 import type { KernelAccess } from './kernel-access.js';
 
 const VXLAN_DEVICES: Readonly<Record<Family, string>> = { 4: 'vxlan.calico', 6: 'vxlan-v6.calico' };
@@ -47,6 +49,7 @@ export interface NetworkingOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly onOperation: OperationObserver;
+  readonly metrics: Metrics;
 }
 
 /** Builds the reconcilers; nothing is read or written before their first apply. */
@@ -77,6 +80,7 @@ export function createNetworking(options: NetworkingOptions): Networking {
       staticNeighbours: family === 4,
       disabled: config.routeSyncDisabled,
       clock,
+      timings: routeTimings(options.metrics),
     });
     const linkAddresses = new LinkAddressesReconciler({
       ...context,

@@ -1,4 +1,5 @@
 // What every command that runs for a while shares: logger, ways to the kernel, signals, exit codes.
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { DataplaneError, errorMessage } from '../base/errors.js';
 import type { SessionEnd } from '../driver/session-driver.js';
 import { systemClock } from '../kernel/system-clock.js';
@@ -78,6 +79,22 @@ export function reportEnd(end: SessionEnd, log: RootLogger): number {
   return EXIT.ok;
 }
 
+/** How often the loop is looked at: seldom enough that an idle driver stays idle. */
+const LOOP_CHECK_MS = 200;
+
+/** How late timers are, since the last scrape. The histogram holds nanoseconds, with the interval in them. */
+function watchEventLoop(metrics: Metrics): void {
+  const delay = monitorEventLoopDelay({ resolution: LOOP_CHECK_MS });
+  delay.enable();
+  metrics.beforeScrape(() => {
+    for (const quantile of [0.5, 0.9, 0.99]) {
+      const lateMs = Math.max(0, delay.percentile(quantile * 100) / 1e6 - LOOP_CHECK_MS);
+      metrics.set('felix_driver_event_loop_delay_seconds', lateMs / 1_000, { quantile: String(quantile) });
+    }
+    delay.reset();
+  });
+}
+
 /** A process that programs the kernel. */
 export interface DriverContext extends SessionContext {
   readonly access: KernelAccess;
@@ -107,6 +124,7 @@ export function openDriverContext(
     backend: access.description.nftables,
   });
   metrics.beforeScrape(() => metrics.set('felix_driver_resident_memory_bytes', process.memoryUsage.rss()));
+  watchEventLoop(metrics);
   const driverMetrics = new DriverMetrics(metrics, systemClock, startedMs);
   const counters = newTransportCounters();
   bridgeTransportCounters(metrics, counters);

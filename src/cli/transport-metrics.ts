@@ -15,5 +15,12 @@ export function bridgeTransportCounters(metrics: Metrics, counters: TransportCou
     ]);
     metrics.replace('felix_driver_read_pauses', [{ labels: {}, value: counters.pauses }]);
     metrics.replace('felix_driver_statuses_replaced', [{ labels: {}, value: counters.statusesReplaced }]);
+    const { unknownPayloads, invalidMessages, legacyMessages, unknownFields } = counters.decode;
+    metrics.replace('felix_driver_messages_skipped', [
+      { labels: { reason: 'unknown' }, value: unknownPayloads },
+      { labels: { reason: 'invalid' }, value: invalidMessages },
+    ]);
+    metrics.replace('felix_driver_legacy_messages', [{ labels: {}, value: legacyMessages }]);
+    metrics.replace('felix_driver_unknown_fields', [{ labels: {}, value: unknownFields }]);
   });
 }

@@ -13,15 +13,24 @@ export class DriverMetrics {
   readonly #startedMs: number;
   #lastGoodApplyMs: number | null = null;
   #applies = 0;
+  #measure: (() => void) | null = null;
 
   constructor(metrics: Metrics, clock: Clock, startedMs: number) {
     this.#metrics = metrics;
     this.#clock = clock;
     this.#startedMs = startedMs;
     metrics.set('felix_driver_start_time_seconds', (clock.wallMs() - (clock.nowMs() - startedMs)) / 1000);
+    metrics.add('felix_int_dataplane_failures', 0);
+    metrics.announce(
+      'felix_int_dataplane_apply_time_seconds',
+      'felix_int_dataplane_msg_batch_size',
+      'felix_int_dataplane_iface_msg_batch_size',
+      'felix_int_dataplane_addr_msg_batch_size',
+    );
     metrics.set('felix_driver_in_sync', 0);
     metrics.set('felix_driver_session_connected', 0);
     metrics.beforeScrape(() => {
+      this.#measure?.();
       const age = this.#lastGoodApplyMs === null ? -1 : (clock.nowMs() - this.#lastGoodApplyMs) / 1000;
       metrics.set('felix_driver_last_good_apply_age_seconds', age);
     });
@@ -30,6 +39,28 @@ export class DriverMetrics {
   /** Milliseconds since the last apply that left nothing dirty; null before the first. */
   get lastGoodApplyAgeMs(): number | null {
     return this.#lastGoodApplyMs === null ? null : this.#clock.nowMs() - this.#lastGoodApplyMs;
+  }
+
+  /** How the dataplane of now is measured at scrape time; null = it has stopped, and its last measures stay. */
+  measureBy(measure: (() => void) | null): void {
+    this.#measure?.();
+    this.#measure = measure;
+  }
+
+  /** Interface events taken by one apply. */
+  interfaceEvents(states: number, addresses: number): void {
+    if (states > 0) this.#metrics.observe('felix_int_dataplane_iface_msg_batch_size', states);
+    if (addresses > 0) this.#metrics.observe('felix_int_dataplane_addr_msg_batch_size', addresses);
+  }
+
+  /** Messages that the queue merged away. */
+  merged(count: number): void {
+    this.#metrics.add('felix_driver_messages_merged', count);
+  }
+
+  /** Parameters with a value that is not used as written. */
+  configWarnings(count: number): void {
+    this.#metrics.set('felix_driver_config_warnings', count);
   }
 
   sessionConnected(isConnected: boolean): void {

@@ -26,6 +26,8 @@ export interface LoopOptions {
   jitter(): number;
   /** Hands out the messages that wait, in legal order; called once at the start of each apply. */
   takeMessages(): readonly DataplaneMessage[];
+  /** How many interface events the apply takes; called as `takeMessages`. */
+  tookInterfaceEvents(states: number, addresses: number): void;
   /** The objects that are closed instead of programmed changed; called within the apply, before the statuses go out. */
   setRefusals(refusals: readonly Refusal[]): void;
   /** Sets are newly refused: the managers are to close what uses them before the tables of this apply are written. */
@@ -176,6 +178,7 @@ export class DataplaneLoop {
     const { phases, log } = this.#options;
     const states = this.#interfaceStates.splice(0);
     const addresses = this.#interfaceAddresses.splice(0);
+    this.#options.tookInterfaceEvents(states.length, addresses.length);
     const messages = this.#options.takeMessages();
     for (const manager of phases.managers) {
       try {

@@ -21,8 +21,8 @@ import type { StatusCombiner, WorkloadStatus } from './status-combiner.js';
 export interface DataplaneInput {
   readonly config: ConfigUpdate;
   readonly encapsulation: Encapsulation;
-  /** For the loop's `takeMessages`. */
-  takeMessages(): readonly DataplaneMessage[];
+  /** For the loop's `takeMessages`; and how many messages newer ones replaced meanwhile. */
+  takeMessages(): { readonly messages: readonly DataplaneMessage[]; readonly mergedAway: number };
   /** For the loop's `afterApply`. */
   publish(): void;
   /** For the loop's `onInSync`. */
@@ -172,9 +172,9 @@ export class SessionDriver {
       config,
       encapsulation: this.#encapsulation,
       takeMessages: () => {
-        const { messages } = this.#queue.take();
+        const batch = this.#queue.take();
         this.#options.session.resume();
-        return messages;
+        return batch;
       },
       publish: () => this.#publish(),
       reportInSync: () => this.#reportInSync(),

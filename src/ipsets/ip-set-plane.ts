@@ -103,6 +103,13 @@ export class IpSetPlane implements IpSetReconciler {
     this.#dirty.add(set);
   }
 
+  /** Sets that are wanted. */
+  get wantedCount(): number {
+    let count = 0;
+    for (const set of this.#sets.values()) if (set.wanted) count += 1;
+    return count;
+  }
+
   addMembers(id: string, members: Iterable<string>): void {
     this.#queue(id, 'add', members);
   }

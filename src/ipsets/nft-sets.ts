@@ -110,6 +110,13 @@ export class NftSets implements IpSets {
     return this.#sets.get(nftNameOfSet(this.family, id))?.wanted === true;
   }
 
+  /** Sets that are wanted. */
+  get wantedCount(): number {
+    let count = 0;
+    for (const set of this.#sets.values()) if (set.wanted) count += 1;
+    return count;
+  }
+
   /**
    * Why a rule must not use the set, or undefined if it may. One of the driver's own sets that no manager filled yet
    * is wanted empty from here on; with a bad member it stays in use without that member, because no policy is decided

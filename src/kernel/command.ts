@@ -18,6 +18,8 @@ export interface CommandResult {
   readonly stderr: string;
   readonly timedOut: boolean;
   readonly durationMs: number;
+  /** Of that, what starting the process took; absent where none was started. */
+  readonly startMs?: number;
 }
 
 /** Runs commands. Never rejects for a command's own failure; rejects when the runner itself is gone. */

@@ -163,12 +163,13 @@ export async function spawnCommand(command: Command, limits: SpawnLimits = {}): 
   try {
     const stdin = input.length === 0 ? 'ignore' : (inputFile ?? 'pipe');
     const child = spawn(program, args, { stdio: [stdin, 'pipe', 'pipe'], detached: true, env: toolEnvironment() });
+    const startedMs = performance.now() - startMs;
     if (child.stdin !== null) {
       // A child that exits before it read everything answers with EPIPE; its exit code is what counts.
       child.stdin.on('error', () => undefined);
       child.stdin.end(input);
     }
-    return await collect(child, command, limits, startMs);
+    return { ...(await collect(child, command, limits, startMs)), startMs: startedMs };
   } catch (error) {
     return notStarted(command.argv, error, startMs);
   } finally {

@@ -59,6 +59,11 @@ export class Metrics {
     this.#summaries.get(name)?.observe({ ...labels[0] }, value);
   }
 
+  /** Says that these are observed from now on, so that a zero means none. */
+  announce(...names: readonly SummaryName[]): void {
+    for (const name of names) this.#fed.add(name);
+  }
+
   /** Replaces all series of a family by totals that are counted elsewhere; series that are not named go. */
   replace<Name extends CounterName | GaugeName>(name: Name, samples: readonly Sample<Name>[]): void {
     this.#fed.add(name);

@@ -76,6 +76,7 @@ function isInterfaceTrouble(failure: KernelFailure): boolean {
 export class RouteTableReconciler implements RouteTable, Reconciler {
   readonly name: string;
   readonly family: Family;
+  readonly table: number;
   readonly #options: RouteTableOptions;
   readonly #logger: Logger;
   readonly #owners: ConntrackOwners | null;
@@ -88,6 +89,7 @@ export class RouteTableReconciler implements RouteTable, Reconciler {
 
   constructor(options: RouteTableOptions) {
     this.family = options.family;
+    this.table = options.table;
     this.name = `routes-v${options.family}-table-${options.table}`;
     this.#options = options;
     this.#logger = options.logger.child({ table: this.name });

@@ -29,6 +29,13 @@ export interface RefusedChain {
   readonly reason: string;
 }
 
+/** How much of each a table wants. */
+export interface TableCounts {
+  readonly chains: number;
+  readonly rules: number;
+  readonly maps: number;
+}
+
 const NO_RULES: readonly Rule[] = [];
 
 /**
@@ -169,6 +176,14 @@ export class DesiredTable {
   /** Names of all chains that must exist, in no particular order. */
   referencedNames(): IterableIterator<string> {
     return this.#counts.keys();
+  }
+
+  /** What is wanted, for metrics; costs as much as there is. */
+  counts(): TableCounts {
+    let rules = 0;
+    for (const hooks of [this.#inserted, this.#appended]) for (const list of hooks.values()) rules += list.length;
+    for (const name of this.#counts.keys()) rules += this.chain(name)?.rules.length ?? 0;
+    return { chains: this.#counts.size, rules, maps: this.#maps.size };
   }
 
   /** Elements of a wanted map, interface → chain, or undefined. */

@@ -10,7 +10,7 @@ import type { Features } from '../../model/features.js';
 import type { OperationObserver } from '../../model/operation.js';
 import type { ApplyResult, Reconciler } from '../../model/reconciler.js';
 import { CheckSchedule } from '../check-schedule.js';
-import { DesiredTable, type DirtyObjects } from '../desired-table.js';
+import { DesiredTable, type DirtyObjects, type TableCounts } from '../desired-table.js';
 import { MAX_WRITE_ATTEMPTS, READ_RETRY_DELAYS_MS, writeRetryDelayMs } from '../retry.js';
 import type { RuleTable } from '../rule-table.js';
 import { renderChain, type RenderedChain } from './hash.js';
@@ -81,6 +81,11 @@ export class IptablesTable implements RuleTable, Reconciler {
 
   deleteChain(name: string): void {
     this.#desired.deleteChain(name);
+  }
+
+  /** What is wanted, for metrics. */
+  counts(): TableCounts {
+    return this.#desired.counts();
   }
 
   /** Does nothing: iptables has no verdict maps. */

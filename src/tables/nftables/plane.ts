@@ -9,6 +9,7 @@ import type { TableName } from '../../model/family.js';
 import type { Features } from '../../model/features.js';
 import type { OperationObserver } from '../../model/operation.js';
 import type { ApplyResult, Reconciler } from '../../model/reconciler.js';
+import type { TableCounts } from '../desired-table.js';
 import type { RuleTable } from '../rule-table.js';
 import { type Culprits, findCulprits } from './culprits.js';
 import { isConflict, type NftFamily, type NftIo } from './io.js';
@@ -38,6 +39,14 @@ export interface NftablesPlaneOptions {
   readonly listDevices?: () => Promise<readonly string[]>;
 }
 
+/** How much of each a table wants, over all layers. */
+export interface NftCounts extends TableCounts {
+  readonly sets: number;
+  readonly flowtableDevices: number;
+  /** Of those, devices that did not exist when the table was last written. */
+  readonly missingFlowtableDevices: number;
+}
+
 const MAX_ATTEMPTS = 11;
 /** So many failures in a row, and the table is made anew: what is in it may be what blocks the change. */
 const FAILURES_BEFORE_REBUILD = 5;
@@ -61,6 +70,7 @@ const READ_SHARE = 20;
 export class NftablesPlane implements Reconciler {
   readonly name: string;
   /** Sets of this family, for managers and the apply loop. Written with the table. */
+  readonly family: NftFamily;
   readonly sets: IpSetReconciler;
   readonly #options: NftablesPlaneOptions;
   readonly #log: Logger;
@@ -73,11 +83,13 @@ export class NftablesPlane implements Reconciler {
   #refreshedAtMs: number;
   #retryReadAtMs = Number.POSITIVE_INFINITY;
   #missingDeviceRetries = 0;
+  #missingDevices = 0;
   /** A table that is not required was given up on until then. */
   #givenUpUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: NftablesPlaneOptions) {
     this.#options = options;
+    this.family = options.family;
     const table = options.family === 'arp' ? ARP_TABLE_NAME : IP_TABLE_NAME;
     this.name = `nftables ${options.family} ${table}`;
     this.#log = options.log.child({ table: `${options.family} ${table}` });
@@ -91,6 +103,19 @@ export class NftablesPlane implements Reconciler {
     const layer = this.#state.layers.get(table);
     if (layer === undefined) throw new BugError(`table ${this.name} has no layer ${table}`);
     return layer;
+  }
+
+  /** What is wanted, for metrics. */
+  counts(): NftCounts {
+    const { layers, sets, flowtableDevices } = this.#state;
+    const total = { chains: 0, rules: 0, maps: 0, sets: sets.wantedCount };
+    for (const layer of layers.values()) {
+      const { chains, rules, maps } = layer.desired.counts();
+      total.chains += chains;
+      total.rules += rules;
+      total.maps += maps;
+    }
+    return { ...total, flowtableDevices: flowtableDevices.size, missingFlowtableDevices: this.#missingDevices };
   }
 
   /** Devices whose established flows bypass the rules (5.6), or null for no flowtable. */
@@ -274,6 +299,7 @@ export class NftablesPlane implements Reconciler {
 
   #retryMissingDevices(plan: TablePlan, wishes: number[]): void {
     const missing = plan.changes.flowtable?.missing ?? [];
+    this.#missingDevices = missing.length;
     if (missing.length === 0 || this.#missingDeviceRetries >= MISSING_DEVICE_RETRIES) return;
     this.#missingDeviceRetries++;
     this.#log.info('Devices of the flowtable do not exist yet', { devices: missing });

@@ -205,6 +205,7 @@ export class CostNode {
       clock: this.clock,
       log: silentLogger,
       jitter: () => 0,
+      tookInterfaceEvents: () => undefined,
       takeMessages: () => [],
       setRefusals: () => undefined,
       closeUsersOfSets: () => undefined,

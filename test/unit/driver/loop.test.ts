@@ -64,6 +64,7 @@ class Rig {
       clock: this.clock,
       log: silentLogger,
       jitter: () => 0,
+      tookInterfaceEvents: () => undefined,
       takeMessages: () => this.waiting.splice(0),
       setRefusals: (refusals) => {
         this.refusals = refusals;
