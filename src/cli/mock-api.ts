@@ -61,13 +61,22 @@ function apply(text: string, { mock, onChange }: MockApiOptions): Answer {
   return { status: problems.length > 0 ? 422 : 200, body };
 }
 
+/** Empty, which names nothing, where the escapes make no sense. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return '';
+  }
+}
+
 function refOf(path: string): ResourceRef | null {
   const [api, kind, ...rest] = path
     .slice(PATH.length + 1)
     .split('/')
-    .map(decodeURIComponent);
+    .map(decoded);
   const name = rest.pop();
-  if ((api !== 'calico' && api !== 'kubernetes') || kind === undefined || !name || rest.length > 1) return null;
+  if ((api !== 'calico' && api !== 'kubernetes') || !kind || !name || rest.length > 1) return null;
   return { api, kind, namespace: rest[0] ?? '', name };
 }
 

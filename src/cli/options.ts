@@ -1,5 +1,5 @@
 // Options of the driver itself. In pipe mode Felix gives no arguments, so they come from the environment
-// (DATAPLANE_…) or from a file beside the executable; names never start with FELIX_.
+// (DATAPLANE_…) or from a file beside the executable. Of Felix's own variables the log level alone is read here.
 import { existsSync, readFileSync } from 'node:fs';
 import { ConfigError } from '../base/errors.js';
 import { type LogFormat, type LogLevel, parseLogLevel } from './logger.js';
@@ -10,7 +10,7 @@ export type KernelDriver = 'auto' | 'spawn' | 'coprocess' | 'native';
 /** Options that do not come from Felix. */
 export interface DriverOptions {
   readonly logFormat: LogFormat;
-  /** undefined: Felix's LogSeverityScreen decides. */
+  /** undefined: LogSeverityScreen of the configuration decides. */
   readonly logLevel: LogLevel | null | undefined;
   readonly kernelDriver: KernelDriver;
   /** `HOST:PORT` or `unix:/path`; null = no health and metrics server. */
@@ -22,12 +22,21 @@ export interface DriverOptions {
   readonly statusPathPrefix: string | null;
 }
 
-const DEFAULTS: Record<string, string> = {
+const DEFAULTS = {
   DATAPLANE_LOG_FORMAT: 'text',
   DATAPLANE_KERNEL_DRIVER: 'auto',
   DATAPLANE_HEALTH: '127.0.0.1:9199',
   DATAPLANE_MTU_FILE: '/var/lib/calico/mtu',
-};
+} as const;
+
+/**
+ * Felix's level from our environment, which wins over every other source of LogSeverityScreen, as it does in Felix; a
+ * service has it without a Felix. Felix takes such names in any case. A value that is no level says nothing.
+ */
+function felixLogLevel(environment: NodeJS.ProcessEnv): LogLevel | null | undefined {
+  const name = Object.keys(environment).find((key) => key.toUpperCase() === 'FELIX_LOGSEVERITYSCREEN');
+  return name === undefined ? undefined : parseLogLevel(environment[name] ?? '');
+}
 
 function oneOf<T extends string>(key: string, value: string, allowed: readonly T[]): T {
   const found = allowed.find((candidate) => candidate === value.toLowerCase());
@@ -56,10 +65,11 @@ export function readOptions(environment: NodeJS.ProcessEnv): DriverOptions {
   const fromFile = existsSync(file) ? parseOptionsFile(readFileSync(file, 'utf8')) : {};
   const value = (key: string): string | undefined => {
     const own = environment[key];
-    return own !== undefined && own !== '' ? own : (fromFile[key] ?? DEFAULTS[key]);
+    return own !== undefined && own !== '' ? own : fromFile[key];
   };
+  const valueOr = (key: keyof typeof DEFAULTS): string => value(key) ?? DEFAULTS[key];
   const level = value('DATAPLANE_LOG_LEVEL');
-  const parsedLevel = level === undefined ? undefined : parseLogLevel(level);
+  const parsedLevel = level === undefined ? felixLogLevel(environment) : parseLogLevel(level);
   if (level !== undefined && parsedLevel === undefined) {
     throw new ConfigError(
       `DATAPLANE_LOG_LEVEL is "${level}", allowed are debug, info, warning, error, none`,
@@ -68,18 +78,18 @@ export function readOptions(environment: NodeJS.ProcessEnv): DriverOptions {
       'environment',
     );
   }
-  const health = value('DATAPLANE_HEALTH') ?? 'off';
+  const health = valueOr('DATAPLANE_HEALTH');
   return {
-    logFormat: oneOf('DATAPLANE_LOG_FORMAT', value('DATAPLANE_LOG_FORMAT') ?? 'text', ['text', 'json']),
+    logFormat: oneOf('DATAPLANE_LOG_FORMAT', valueOr('DATAPLANE_LOG_FORMAT'), ['text', 'json']),
     logLevel: parsedLevel,
-    kernelDriver: oneOf('DATAPLANE_KERNEL_DRIVER', value('DATAPLANE_KERNEL_DRIVER') ?? 'auto', [
+    kernelDriver: oneOf('DATAPLANE_KERNEL_DRIVER', valueOr('DATAPLANE_KERNEL_DRIVER'), [
       'auto',
       'spawn',
       'coprocess',
       'native',
     ]),
     health: health === 'off' ? null : health,
-    mtuFile: value('DATAPLANE_MTU_FILE') ?? '/var/lib/calico/mtu',
+    mtuFile: valueOr('DATAPLANE_MTU_FILE'),
     felixMetrics: value('DATAPLANE_FELIX_METRICS') ?? null,
     statusPathPrefix: value('DATAPLANE_STATUS_PATH_PREFIX') ?? null,
   };

@@ -220,6 +220,7 @@ describe('standalone', () => {
     await expectPackets(node, EVERYWHERE);
     expect((await call('DELETE', '/resources/kubernetes/NetworkPolicy/default/recipe')).status).toBe(404);
     expect((await call('DELETE', '/resources/other/x')).status).toBe(400);
+    expect((await call('DELETE', '/resources/kubernetes/%zz/x')).status).toBe(400);
     expect((await call('PATCH', '/resources')).status).toBe(405);
     expect((await call('GET', '/')).status).toBe(404);
   });
