@@ -42,8 +42,12 @@ export function serveSession(session: Session, context: SessionContext): ServedS
   const { access, clock, log, options, startedMs, driverMetrics } = context;
   let watchdogMs = DEFAULT_WATCHDOG_MS;
   let isInSync = false;
+  let last: { readonly update: DataplaneInput['config']; readonly parsed: ParsedConfig } | null = null;
+  /** The update that stands at InSync is nearly always the one that came first: it is parsed, and told of, once. */
   const parse = (update: DataplaneInput['config']): ParsedConfig => {
+    if (last?.update === update) return last.parsed;
     const parsed = readConfig(update, log);
+    last = { update, parsed };
     watchdogMs = parsed.config.dataplaneWatchdogTimeoutMs;
     if (options.logLevel === undefined) log.setLevel(parseLogLevel(parsed.config.logSeverityScreen) ?? 'info');
     return parsed;

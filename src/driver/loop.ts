@@ -2,6 +2,7 @@
 // (dataplane.md 4.1). All time comes from the injected clock.
 import type { Clock, Timer } from '../base/clock.js';
 import { errorMessage } from '../base/errors.js';
+import { isPlainEqual } from '../base/plain-equal.js';
 import type { Logger } from '../base/logger.js';
 import type { DataplaneMessage } from '../managers/manager.js';
 import type { InterfaceAddressEvent, InterfaceStateEvent } from '../model/interface.js';
@@ -59,8 +60,8 @@ export class DataplaneLoop {
   #timer: { readonly dueMs: number; readonly timer: Timer } | null = null;
   #refreshTimers: Timer[] = [];
   #retryMs = FIRST_RETRY_MS;
-  #refusals = '';
-  #refused: readonly Refusal[] = [];
+  /** As they were told last; null before the first apply, whose word counts in any case. */
+  #refused: readonly Refusal[] | null = null;
   #lastProgressMs: number;
 
   constructor(options: LoopOptions) {
@@ -144,11 +145,9 @@ export class DataplaneLoop {
         this.#lastProgressMs = clock.nowMs();
       },
     });
-    const refusals = JSON.stringify(outcome.refused);
-    if (refusals !== this.#refusals) {
+    if (!isPlainEqual(outcome.refused, this.#refused)) {
       // What uses a refused set is closed, or opened again, by an apply of its own.
-      if (outcome.refused.length > 0 || this.#refusals !== '') this.#needsSync = true;
-      this.#refusals = refusals;
+      if (outcome.refused.length > 0 || this.#refused !== null) this.#needsSync = true;
       this.#refused = outcome.refused;
       this.#options.setRefusals(outcome.refused);
     }
@@ -167,10 +166,11 @@ export class DataplaneLoop {
   /** True if a set is refused that was not after the last apply. Those that are right again wait for the end of this one. */
   #closeUsersOfSets(refused: readonly Refusal[]): boolean {
     const idOf = ({ family, kind, object }: Refusal): string => `${family} ${kind} ${object}`;
-    const known = new Set(this.#refused.map(idOf));
+    const before = this.#refused ?? [];
+    const known = new Set(before.map(idOf));
     const fresh = refused.filter((refusal) => !known.has(idOf(refusal)));
     if (fresh.length === 0) return false;
-    this.#options.closeUsersOfSets([...this.#refused, ...fresh]);
+    this.#options.closeUsersOfSets([...before, ...fresh]);
     return true;
   }
 

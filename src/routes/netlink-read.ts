@@ -89,7 +89,8 @@ export function readNetlinkAddress(payload: Buffer, names: InterfaceNames): Kern
   };
 }
 
-const RTA = {
+/** Attributes of a route, RTA_… of linux/rtnetlink.h. */
+export const RTA = {
   dst: 1,
   outInterface: 4,
   gateway: 5,
@@ -100,8 +101,10 @@ const RTA = {
   table: 15,
   via: 18,
 } as const;
-const RTAX_MTU = 2;
-const RTNH_F_ONLINK = 4;
+/** The MTU among the metrics of a route. */
+export const RTAX_MTU = 2;
+/** Flag of a hop whose gateway need not be on the link's networks. */
+export const RTNH_F_ONLINK = 4;
 const RTM_F_CLONED = 0x200;
 const ROUTE_TYPES: Readonly<Record<number, KernelRouteType>> = {
   1: 'unicast',

@@ -2,6 +2,7 @@
 import { FLAG, type MessageWriter } from '../kernel/netlink/message.js';
 import { parseCidr } from '../base/ip.js';
 import { AF, addressBytes, afOf, macBytes, RTM, type RtnetlinkRequest } from '../kernel/netlink/rtnetlink.js';
+import { RTA, RTAX_MTU, RTNH_F_ONLINK } from './netlink-read.js';
 import type { KernelNextHop, KernelOperation, KernelRoute, KernelRule, NewLink } from './route-kernel.js';
 import type { RouteType } from '../model/route.js';
 
@@ -123,18 +124,6 @@ function requireMac(text: string): Buffer {
 }
 
 const ROUTE_TYPES: Readonly<Record<RouteType, number>> = { unicast: 1, blackhole: 6, prohibit: 8, throw: 9 };
-const RTA = {
-  dst: 1,
-  outInterface: 4,
-  gateway: 5,
-  priority: 6,
-  source: 7,
-  metrics: 8,
-  multiPath: 9,
-  table: 15,
-} as const;
-const RTAX_MTU = 2;
-const RTNH_F_ONLINK = 4;
 const SCOPE_NOWHERE = 255;
 const TABLE_IN_ATTRIBUTE = 252;
 
@@ -177,7 +166,7 @@ function encodeRoute(
       if (source !== null) writer.attribute(RTA.source, source);
       if (!isDelete && route.mtu !== 0)
         writer.nested(RTA.metrics, (metrics) => metrics.attributeU32(RTAX_MTU, route.mtu));
-      if (hops.length > 0) writer.attribute(RTA.multiPath, Buffer.concat(hops));
+      if (hops.length > 0) writer.attribute(RTA.multipath, Buffer.concat(hops));
     },
   };
 }

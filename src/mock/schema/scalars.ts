@@ -1,13 +1,6 @@
 // Decoders of the single values that Calico and Kubernetes resources are made of (limits: calc-graph.md section 17).
 import { errorMessage } from '../../base/errors.js';
-import {
-  type Address,
-  type Cidr,
-  hostCidr,
-  parseAddress,
-  parseCidrOrAddress,
-  parseInterfaceAddress,
-} from '../net/cidr.js';
+import { type Address, type Cidr, parseAddress, parseCidrOrAddress, parseInterfaceAddress } from '../net/cidr.js';
 import { SelectorError } from '../selector/parser.js';
 import { parseSelector } from '../selector/selector.js';
 import { type Decoder, map, parsed, text } from './decoder.js';
@@ -55,9 +48,6 @@ export const singleAddress: Decoder<Cidr> = parsed('a single address such as 10.
 
 /** An address without mask. */
 export const address: Decoder<Address> = parsed('an address such as 10.65.0.2 or fd00::2', parseAddress);
-
-/** An address without mask, as its /32 or /128. */
-export const addressCidr: Decoder<Cidr> = map(address, hostCidr);
 
 /** An address, with or without prefix length; the text as written. */
 export const nodeAddress: Decoder<string> = parsed('an address such as 192.168.0.1/24', (value) =>
