@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import {
   IPSetDeltaUpdateSchema,
   IPSetUpdate_IPSetType,
@@ -17,43 +17,23 @@ import type { ToDataplanePayload } from '../../src/protocol/session.js';
 import { openStream } from '../../src/transport/grpc.js';
 import { loadRecording } from '../fixtures/recording.js';
 import { framed, waitFor } from './support/driver-process.js';
-import { createNamespace, type Namespace } from './support/namespace.js';
+import { createNamespace } from './support/namespace.js';
 import { Program, temporaryFolder } from './support/program.js';
 import { recordingFrames } from './support/replay.js';
+import { useServicePlace } from './support/service-place.js';
 import { TestControl } from './support/sessions.js';
 
 const MIB = 1024 * 1024;
+/** Bytes that the recorder may be behind; at 64 MiB it would be dropped. */
+const MAX_BEHIND = 24 * MIB;
 const GONE = 'The control plane is gone; everything stays in force';
 const CERTIFICATES = join(import.meta.dirname, '../unit/transport/certs');
 const recording = loadRecording('pod-lifecycle');
 const snapshot = recordingFrames(recording, 'nftables').slice(0, recording.steps.steps[0]?.frames);
 
-let namespace: Namespace;
-let path: string;
-const cleanups: (() => unknown)[] = [];
-
-beforeEach(async () => {
-  namespace = await createNamespace('limits');
-  cleanups.push(() => namespace.remove());
-  const folder = temporaryFolder();
-  cleanups.push(() => folder.remove());
-  path = join(folder.path, 'driver.sock');
-  await namespace.shell(recording.hostScript);
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function serve(...args: string[]): Promise<Program> {
-  const service = new Program(['serve', ...(args.includes('--listen') ? [] : ['--listen', `unix:${path}`]), ...args], {
-    enter: namespace.enter,
-    // Every write and every message would be a line.
-    environment: { DATAPLANE_LOG_LEVEL: 'info' },
-  });
-  cleanups.push(() => service.stop());
-  await service.logged('felix-dataplane serves');
-  return service;
-}
+const place = useServicePlace('limits', recording.hostScript);
+// Every write and every message would be a line.
+const serve = (...args: string[]): Promise<Program> => place.serve(args, { DATAPLANE_LOG_LEVEL: 'info' });
 
 /** Bytes by the name of a line of /proc/PID/status: VmRSS now, VmHWM the most ever. */
 function memory(service: Program, name: 'VmRSS' | 'VmHWM'): number {
@@ -67,7 +47,7 @@ function descriptors(service: Program): number {
 
 /** A connection that sends one message and hangs up; over when the service has hung up too. */
 async function sayAndLeave(message: Buffer): Promise<void> {
-  const socket = connect(path);
+  const socket = connect(place.path);
   socket.resume();
   socket.end(message);
   await once(socket, 'close');
@@ -76,7 +56,7 @@ async function sayAndLeave(message: Buffer): Promise<void> {
 /** A control plane that gets in sync with the recorded snapshot, and leaves. */
 async function syncAndLeave(service: Program, protocol: 'frames' | 'grpc'): Promise<void> {
   const ended = service.lines(GONE).length;
-  const control = await TestControl.dial(path, protocol);
+  const control = await TestControl.dial(place.path, protocol);
   control.send(snapshot);
   await control.waitInSync(() => service.transcript());
   await control.session.close();
@@ -137,14 +117,14 @@ test.each([
   ['frames', 1024],
   ['grpc', 128],
 ] as const)('a stream over %s of %d MB: memory follows the objects, not the stream', async (protocol, megabytes) => {
-  const observe = `${path}.observe`;
+  const observe = `${place.path}.observe`;
   const service = await serve('--observe', `unix:${observe}`, ...(protocol === 'grpc' ? ['--grpc'] : []));
   // One recorder that keeps up, and one that reads nothing.
   let observed = 0;
   const [recorder, stuck] = [connect(observe), connect(observe)];
   for (const socket of [recorder, stuck]) {
     socket.on('error', () => undefined);
-    cleanups.push(() => socket.destroy());
+    place.onEnd(() => socket.destroy());
   }
   recorder.on('data', (chunk: Buffer) => {
     observed += chunk.byteLength;
@@ -154,8 +134,8 @@ test.each([
   const [adds, removes] = [burst(0), burst(1)];
   let write: (messages: readonly Uint8Array[]) => Promise<void>;
   if (protocol === 'grpc') {
-    const { call, client } = openStream({ path });
-    cleanups.push(
+    const { call, client } = openStream({ path: place.path });
+    place.onEnd(
       () => client.close(),
       () => call.cancel(),
     );
@@ -164,8 +144,8 @@ test.each([
       for (const message of messages) if (!call.write(Buffer.from(message))) await once(call, 'drain');
     };
   } else {
-    const socket = connect(path);
-    cleanups.push(() => socket.destroy());
+    const socket = connect(place.path);
+    place.onEnd(() => socket.destroy());
     socket.resume();
     write = async (messages) => {
       if (!socket.write(Buffer.concat(messages.map(framed)))) await once(socket, 'drain');
@@ -175,13 +155,23 @@ test.each([
   await write([...snapshot.slice(0, -1), encode({ case: 'ipsetUpdate', value: set })]);
   const size = adds.reduce((sum, message) => sum + message.length, 0);
   const bursts = Math.ceil((megabytes * 1e6) / size / 2);
+  /** Half of the stream; waits for the recorder that reads, since on a machine that stalls it would be dropped too. */
+  const writeHalf = async (before: number): Promise<void> => {
+    for (let sent = 0; sent < bursts; sent += 1) {
+      await write(sent % 2 === 0 ? adds : removes);
+      await waitFor(
+        () => observed > (before + sent) * size - MAX_BEHIND,
+        () => `the recorder got ${observed} bytes\n${service.transcript()}`,
+      );
+    }
+  };
   // One half before InSync, when nothing can be applied, one half after.
-  for (let sent = 0; sent < bursts; sent += 1) await write(sent % 2 === 0 ? adds : removes);
+  await writeHalf(0);
   await write(snapshot.slice(-1));
-  for (let sent = 0; sent < bursts; sent += 1) await write(sent % 2 === 0 ? adds : removes);
+  await writeHalf(bursts);
   await write(adds);
   const members = async (): Promise<number> => {
-    const listing = await namespace.run(['nft', 'list', 'table', 'ip', 'calico'], { reject: false });
+    const listing = await place.namespace.run(['nft', 'list', 'table', 'ip', 'calico'], { reject: false });
     const elements = /set cali40s-limits \{[^}]*elements = \{([^}]*)\}/.exec(listing)?.[1] ?? '';
     return elements === '' ? 0 : elements.split(',').length;
   };
@@ -206,12 +196,12 @@ test('a control plane whose machine lost its power makes room for the next one',
     ...['--tls-ca', join(CERTIFICATES, 'ca.crt'), '--tls-peer', peer],
   ];
   const outside = await createNamespace('outside');
-  cleanups.push(() => outside.remove());
-  await namespace.shell(`ip link add up0 type veth peer name up1 netns ${outside.name}
+  place.onEnd(() => outside.remove());
+  await place.namespace.shell(`ip link add up0 type veth peer name up1 netns ${outside.name}
     ip addr add 10.98.0.1/24 dev up0; ip link set up0 up`);
   await outside.shell('ip addr add 10.98.0.2/24 dev up1; ip link set up1 up');
   const folder = temporaryFolder();
-  cleanups.push(() => folder.remove());
+  place.onEnd(() => folder.remove());
   const service = await serve('--listen', '10.98.0.1:9443', ...tls('driver', 'felix'));
   const resources = join(folder.path, 'resources.yaml');
   writeFileSync(resources, '{apiVersion: v1, kind: Namespace, metadata: {name: default}}');
@@ -226,7 +216,7 @@ test('a control plane whose machine lost its power makes room for the next one',
       ...tls('felix', 'driver'),
     ];
     const program = new Program([...args, '--set', 'ReportingIntervalSecs=1'], { enter: outside.enter });
-    cleanups.push(() => program.stop());
+    place.onEnd(() => program.stop());
     return program;
   };
   const first = mock();

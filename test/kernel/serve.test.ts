@@ -3,47 +3,25 @@ import { execFile } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { loadRecording, MODES, type Mode } from '../fixtures/recording.js';
 import { waitFor } from './support/driver-process.js';
 import { dumpKernel } from './support/dump.js';
-import { createNamespace, type Namespace } from './support/namespace.js';
-import { atRest, EXECUTABLE, Program, temporaryFolder } from './support/program.js';
+import { atRest, EXECUTABLE, Program } from './support/program.js';
 import { recordingFrames } from './support/replay.js';
+import { useServicePlace } from './support/service-place.js';
 import { TestControl } from './support/sessions.js';
 
 const CERTIFICATES = join(import.meta.dirname, '../unit/transport/certs');
 const GONE = 'The control plane is gone; everything stays in force';
 const recording = loadRecording('pod-lifecycle');
 
-let namespace: Namespace;
-let path: string;
-const cleanups: (() => unknown)[] = [];
-
-beforeEach(async () => {
-  namespace = await createNamespace('serve');
-  cleanups.push(() => namespace.remove());
-  const folder = temporaryFolder();
-  cleanups.push(() => folder.remove());
-  path = join(folder.path, 'driver.sock');
-  await namespace.shell(recording.hostScript);
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function serve(...args: string[]): Promise<Program> {
-  const service = new Program(['serve', ...(args.includes('--listen') ? [] : ['--listen', `unix:${path}`]), ...args], {
-    enter: namespace.enter,
-  });
-  cleanups.push(() => service.stop());
-  await service.logged('felix-dataplane serves');
-  return service;
-}
+const place = useServicePlace('serve', recording.hostScript);
+const serve = (...args: string[]): Promise<Program> => place.serve(args);
 
 async function connect(protocol: 'frames' | 'grpc' = 'frames'): Promise<TestControl> {
-  const control = await TestControl.dial(path, protocol);
-  cleanups.push(() => control.session.close());
+  const control = await TestControl.dial(place.path, protocol);
+  place.onEnd(() => control.session.close());
   return control;
 }
 
@@ -63,7 +41,7 @@ async function inForce(service: Program, mode: Mode, protocol: 'frames' | 'grpc'
 /** Packets that each rule has counted, in order: a rule that is written again begins at 0. */
 async function counters(mode: Mode): Promise<number[]> {
   const program = mode === 'nftables' ? ['nft', 'list', 'ruleset'] : [`${mode}-save`, '-c'];
-  const text = await namespace.run(program);
+  const text = await place.namespace.run(program);
   return [...text.matchAll(/counter packets (\d+)|^\[(\d+):/gm)].map((found) => Number(found[1] ?? found[2]));
 }
 
@@ -71,12 +49,12 @@ describe('serve, whose control plane goes away', () => {
   test.each(MODES)('in %s keeps all in force, and writes nothing when the same state comes again', async (mode) => {
     const service = await serve();
     const control = await inForce(service, mode);
-    const before = await dumpKernel(namespace, mode);
+    const before = await dumpKernel(place.namespace, mode);
     expect(Object.keys(before)).toContain('nft');
     await control.session.close();
     await service.logged(GONE);
-    expect(await dumpKernel(namespace, mode)).toEqual(before);
-    await namespace.run(['bash', '-c', 'for i in 1 2 3; do echo > /dev/udp/127.0.0.1/9; done']);
+    expect(await dumpKernel(place.namespace, mode)).toEqual(before);
+    await place.namespace.run(['bash', '-c', 'for i in 1 2 3; do echo > /dev/udp/127.0.0.1/9; done']);
     const [writes, counted] = [service.operations.length, await counters(mode)];
     expect(writes).toBeGreaterThan(0);
     for (let round = 1; round <= 2; round += 1) {
@@ -93,7 +71,7 @@ describe('serve, whose control plane goes away', () => {
       'counters that were reset',
     ).toEqual([]);
     expect(Math.max(...counted), 'something was counted').toBeGreaterThan(0);
-    expect(await dumpKernel(namespace, mode)).toEqual(before);
+    expect(await dumpKernel(place.namespace, mode)).toEqual(before);
   });
 
   test('writes what changed meanwhile, and nothing before InSync', async () => {
@@ -110,13 +88,13 @@ describe('serve, whose control plane goes away', () => {
     next.send(all.slice(0, inSync - 1));
     await atRest(service);
     expect(service.operations.slice(writes)).toEqual([]);
-    const before = await dumpKernel(namespace, mode);
+    const before = await dumpKernel(place.namespace, mode);
     next.send([...all.slice(inSync, recording.steps.steps[1]?.frames), ...all.slice(inSync - 1, inSync)]);
     await next.waitInSync(() => service.transcript());
     await atRest(service);
     const objects = service.operations.slice(writes).map((line) => String(line['object']));
     expect(objects.length).toBeGreaterThan(0);
-    expect(await dumpKernel(namespace, mode)).not.toEqual(before);
+    expect(await dumpKernel(place.namespace, mode)).not.toEqual(before);
     const untouched = objects.filter((object) => object.includes('failsafe') || object.includes('INPUT'));
     expect(untouched).toEqual([]);
   });
@@ -125,17 +103,17 @@ describe('serve, whose control plane goes away', () => {
     const service = await serve();
     await (await inForce(service, 'nftables')).session.close();
     await service.logged(GONE);
-    const before = await dumpKernel(namespace, 'nftables');
+    const before = await dumpKernel(place.namespace, 'nftables');
     const cut = await promisify(execFile)('sh', [
       '-c',
       `printf '\\144\\0\\0\\0\\0\\0\\0\\0abc' | "$0" -e 'process.stdin.pipe(require("net").connect(process.argv[1]))' "$1"`,
       process.execPath,
-      path,
+      place.path,
     ]);
     expect(cut.stderr).toBe('');
     await service.logged(GONE, 1);
     expect(service.lines(GONE).at(-1)?.['error'], 'says that the stream was cut').toMatch(/frame/i);
-    expect(await dumpKernel(namespace, 'nftables')).toEqual(before);
+    expect(await dumpKernel(place.namespace, 'nftables')).toEqual(before);
     await inForce(service, 'nftables');
   });
 });
@@ -174,12 +152,12 @@ describe.each(['frames', 'grpc'] as const)('serve over %s, with a second control
 describe('serve, at its door', () => {
   test('a unix socket can be used by its owner alone', async () => {
     await serve();
-    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(statSync(place.path).mode & 0o777).toBe(0o600);
   });
 
   test('a second service on the same socket is refused, the first stays', async () => {
     const service = await serve();
-    const second = new Program(['serve', '--listen', `unix:${path}`], { enter: namespace.enter });
+    const second = new Program(['serve', '--listen', `unix:${place.path}`], { enter: place.namespace.enter });
     expect((await second.exited).code).toBe(78);
     expect(second.rawOutput + second.transcript()).toContain('another process listens on it');
     await inForce(service, 'nftables');
@@ -199,7 +177,7 @@ describe('serve, at its door', () => {
     [['unix:relative.sock'], 78, 'absolute'],
     [['nonsense'], 78, 'HOST:PORT'],
   ])('%j is refused with what is allowed', async (args, code, words) => {
-    const service = new Program(['serve', '--listen', ...args], { enter: namespace.enter });
+    const service = new Program(['serve', '--listen', ...args], { enter: place.namespace.enter });
     expect((await service.exited).code).toBe(code);
     expect(service.rawOutput + service.transcript()).toContain(words);
   });
@@ -223,7 +201,7 @@ describe('serve, at its door', () => {
       s.on('close', () => { console.log('refused'); process.exit(0); });
       setTimeout(() => { console.log('let in'); process.exit(0); }, Number(process.env.WAIT_MS));`;
     const attempt = (who: string | null, authority: string, waitMs: number): Promise<string> =>
-      namespace.run([
+      place.namespace.run([
         ...['env', `WAIT_MS=${waitMs}`, process.execPath, '-e', script],
         ...(who === null ? ['', ''] : [file(`${who}.crt`), file(`${who}.key`)]),
         file(`${authority}.crt`),

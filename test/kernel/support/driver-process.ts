@@ -1,19 +1,24 @@
 // Starts bin/felix-dataplane in a namespace as Felix does: no arguments, frames in on fd 3, frames out on fd 4.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   type FromDataplane,
-  FromDataplaneSchema,
   RawConfigSchema,
   ToDataplaneSchema,
 } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
 import type { Mode } from '../../fixtures/recording.js';
+import {
+  driverEnvironment,
+  EXECUTABLE,
+  type LogLine,
+  readLogLines,
+  readMessages,
+  temporaryFolder,
+} from './processes.js';
 
-const ENTRY = join(import.meta.dirname, '../../../bin/felix-dataplane');
+export type { LogLine } from './processes.js';
+
 /** Number of the environment among the configuration sources (dataplane.md 0.2). */
 const ENVIRONMENT_SOURCE = 5;
 
@@ -51,44 +56,36 @@ export function framed(message: Uint8Array): Buffer {
   return Buffer.concat([prefix, message]);
 }
 
-/** One JSON log line of the driver. */
-export type LogLine = Record<string, unknown> & { readonly msg: string };
-
 /** A running driver. */
 export class DriverProcess {
   readonly #child: ChildProcess;
-  readonly #stateFolder: string;
+  readonly #folder = temporaryFolder();
   readonly logs: LogLine[] = [];
   /** What the driver printed that is not a JSON line, e.g. a crash. */
   rawOutput = '';
   /** Every message so far, in order. */
   readonly received: FromDataplane[] = [];
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
-  #pending = Buffer.alloc(0);
 
   /** `enter` is the command prefix that puts a program into the namespace. */
   constructor(space: { readonly enter: readonly string[] }, environment: Record<string, string> = {}) {
-    this.#stateFolder = mkdtempSync(join(tmpdir(), 'fdp-state-'));
-    const [program = ENTRY, ...rest] = [...space.enter, ENTRY];
+    const [program = EXECUTABLE, ...rest] = [...space.enter, EXECUTABLE];
     this.#child = spawn(program, rest, {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
       env: {
         ...process.env,
-        DATAPLANE_LOG_FORMAT: 'json',
-        DATAPLANE_LOG_LEVEL: 'debug',
-        DATAPLANE_MTU_FILE: join(this.#stateFolder, 'mtu'),
-        DATAPLANE_HEALTH: 'off',
-        FELIX_ENDPOINTSTATUSPATHPREFIX: this.#stateFolder,
-        DATAPLANE_STATUS_PATH_PREFIX: this.#stateFolder,
+        ...driverEnvironment(this.#folder.path),
         ...environment,
       },
     });
     this.exited = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => resolve({ code, signal }));
     });
-    this.#readLines(this.#child.stdout);
-    this.#readLines(this.#child.stderr);
-    (this.#child.stdio[4] as Readable).on('data', (chunk: Buffer) => this.#onBytes(chunk));
+    for (const stream of [this.#child.stdout, this.#child.stderr])
+      readLogLines(stream, this.logs, (line) => {
+        this.rawOutput += `${line}\n`;
+      });
+    readMessages(this.#child.stdio[4] as Readable, this.received);
     (this.#child.stdio[3] as Writable).on('error', () => undefined);
   }
 
@@ -102,7 +99,7 @@ export class DriverProcess {
 
   /** Folder of the endpoint status files and the MTU file of this run. */
   get stateFolder(): string {
-    return this.#stateFolder;
+    return this.#folder.path;
   }
 
   send(frames: readonly Uint8Array[]): void {
@@ -172,33 +169,8 @@ export class DriverProcess {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
     const result = await this.exited;
     clearTimeout(timer);
-    rmSync(this.#stateFolder, { recursive: true, force: true });
+    this.#folder.remove();
     return result;
-  }
-
-  #readLines(stream: Readable | null): void {
-    let rest = '';
-    stream?.on('data', (chunk: Buffer) => {
-      const lines = (rest + chunk.toString('utf8')).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        try {
-          this.logs.push(JSON.parse(line) as LogLine);
-        } catch {
-          this.rawOutput += `${line}\n`;
-        }
-      }
-    });
-  }
-
-  #onBytes(chunk: Buffer): void {
-    this.#pending = Buffer.concat([this.#pending, chunk]);
-    while (this.#pending.length >= 8) {
-      const length = Number(this.#pending.readBigUInt64LE(0));
-      if (this.#pending.length < 8 + length) return;
-      this.received.push(fromBinary(FromDataplaneSchema, this.#pending.subarray(8, 8 + length)));
-      this.#pending = this.#pending.subarray(8 + length);
-    }
   }
 }
 

@@ -5,7 +5,7 @@ import type { Readable, Writable } from 'node:stream';
 import { fromBinary } from '@bufbuild/protobuf';
 import { type FromDataplane, FromDataplaneSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
 import { framed, waitFor, PATIENCE_MS } from './driver-process.js';
-import { driverEnvironment, temporaryFolder } from './program.js';
+import { driverEnvironment, temporaryFolder } from './processes.js';
 
 /**
  * Node's own `pipe` is a socket; this puts real pipes between. On descriptor 5 come the driver's pid and exit code. The
@@ -71,10 +71,10 @@ export class FakeFelix {
   /** Exit code of the driver; 128 + number for a signal. */
   readonly driverExit: Promise<number>;
   readonly #child: ChildProcess;
+  #pending = Buffer.alloc(0);
   readonly #folder = temporaryFolder();
   readonly #pid: Promise<number>;
   #end: (why: FelixEnd) => void = () => undefined;
-  #pending = Buffer.alloc(0);
   #hasExited = false;
   #isOver = false;
 

@@ -1,35 +1,14 @@
 // Any command of bin/felix-dataplane as a process in a namespace, with its JSON log lines.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { type LogLine, waitFor, PATIENCE_MS } from './driver-process.js';
+import { waitFor, PATIENCE_MS } from './driver-process.js';
+import { driverEnvironment, EXECUTABLE, type LogLine, readLogLines, temporaryFolder } from './processes.js';
 
-/** The executable. */
-export const EXECUTABLE = join(import.meta.dirname, '../../../bin/felix-dataplane');
+export { EXECUTABLE, temporaryFolder } from './processes.js';
 
 /** How a process ended. */
 export interface Exit {
   readonly code: number | null;
   readonly signal: string | null;
-}
-
-/** What keeps a driver in tests to its namespace and its folder. */
-export function driverEnvironment(folder: string): Record<string, string> {
-  return {
-    DATAPLANE_LOG_FORMAT: 'json',
-    DATAPLANE_LOG_LEVEL: 'debug',
-    DATAPLANE_MTU_FILE: join(folder, 'mtu'),
-    DATAPLANE_HEALTH: 'off',
-    DATAPLANE_STATUS_PATH_PREFIX: folder,
-  };
-}
-
-/** A folder that `remove` takes away. */
-export function temporaryFolder(): { readonly path: string; remove(): void } {
-  const path = mkdtempSync(join(tmpdir(), 'fdp-'));
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
 /** Where and with what a program runs. */
@@ -58,8 +37,10 @@ export class Program {
         resolve({ code, signal });
       });
     });
-    this.#read(this.#child.stdout);
-    this.#read(this.#child.stderr);
+    for (const stream of [this.#child.stdout, this.#child.stderr])
+      readLogLines(stream, this.logs, (line) => {
+        this.rawOutput += `${line}\n`;
+      });
   }
 
   get pid(): number {
@@ -102,21 +83,6 @@ export class Program {
     const exit = await this.exited;
     clearTimeout(timer);
     return exit;
-  }
-
-  #read(stream: Readable | null): void {
-    let rest = '';
-    stream?.on('data', (chunk: Buffer) => {
-      const lines = (rest + chunk.toString('utf8')).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        try {
-          this.logs.push(JSON.parse(line) as LogLine);
-        } catch {
-          this.rawOutput += `${line}\n`;
-        }
-      }
-    });
   }
 }
 
