@@ -1,6 +1,7 @@
 // The kernel's IP sets by netlink: the plane's restore lines are carried out without a process, runs of members of one
 // set in one message.
 import { errorMessage, NetlinkError, ToolError } from '../base/errors.js';
+import { ownCopy } from '../base/own-copy.js';
 import { type IpsetNetlink, type IpsetType } from '../kernel/netlink/ipset.js';
 import type { IpSetIo } from './kernel-set.js';
 
@@ -33,7 +34,7 @@ export function netlinkIpSetIo(ipset: IpsetNetlink): IpSetIo {
     if (listed === null || !isOwnType(listed.type))
       throw new NetlinkError(`IP set ${name} does not exist or is of a foreign type`, 2, 'ENOENT');
     const shape = { type: listed.type, family: listed.family };
-    shapes.set(name, shape);
+    shapes.set(ownCopy(name), shape);
     return shape;
   };
   return {
@@ -134,7 +135,7 @@ function runLine(
         throw new NetlinkError(`Sets of type ${argument} are not made by netlink`, 22, 'EINVAL');
       const family = rest[rest.indexOf('family') + 1] === 'inet6' ? 6 : 4;
       createSet(ipset, name, argument, family, Number(rest[rest.indexOf('maxelem') + 1]));
-      shapes.set(name, { type: argument, family });
+      shapes.set(ownCopy(name), { type: argument, family });
       return;
     }
     case 'swap':

@@ -1,5 +1,6 @@
 // Reads what iptables-save prints into hashes per chain: all that a reconciler needs to know of the kernel
 // (dataplane.md 4.4).
+import { ownCopy } from '../../base/own-copy.js';
 import type { TableName } from '../../model/family.js';
 import { isOldRule, isOurChain } from '../ownership.js';
 
@@ -74,9 +75,4 @@ function addRule(chain: ChainInProgress, name: string, line: string, table: Tabl
 function word(line: string, from: number): string {
   const space = line.indexOf(' ', from);
   return ownCopy(line.slice(from, space < 0 ? line.length : space));
-}
-
-// V8's slices keep the whole text alive that they were cut from: megabytes for sixteen characters.
-function ownCopy(text: string): string {
-  return Buffer.from(text, 'utf8').toString('utf8');
 }

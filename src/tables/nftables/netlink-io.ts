@@ -1,6 +1,7 @@
 // The nftables seam inside our own process: by netlink wherever we know the form, by a libnftables context kept open else.
 // One core serves all planes, so that it can tell their commits from those of others.
 import { errorMessage, NetlinkError, ToolError } from '../../base/errors.js';
+import { ownCopy } from '../../base/own-copy.js';
 import type { LibNftables } from '../../kernel/netlink/libnftables.js';
 import type { ElementKind, NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
 import type { ListedSet, ListedTable, NfTablesReader } from '../../kernel/netlink/nf-tables-read.js';
@@ -98,17 +99,29 @@ export class NetlinkNftIo implements NftIo {
       made = compiled.made;
       return compiled.batch.finish();
     });
-    for (const [set, kind] of made) this.#kinds.set(set, kind);
+    if (isDone) {
+      this.#forgetKinds(statements);
+      for (const [set, kind] of made) this.#kinds.set(ownCopy(set), kind);
+    }
     return isDone;
   }
 
+  /** Sets that are gone are forgotten, or names of all that ever were would pile up. */
+  #forgetKinds(statements: readonly string[]): void {
+    for (const statement of statements) {
+      if (!statement.startsWith('delete set ') && !statement.startsWith('delete map ')) continue;
+      this.#kinds.delete(statement.slice('delete set '.length));
+    }
+  }
+
   #learnKinds(statements: readonly string[]): void {
+    this.#forgetKinds(statements);
     for (const statement of statements) {
       const match = NEW_SET.exec(statement);
       if (match === null) continue;
       const [, , family, table, name, body = ''] = match;
       const kind = elementKind(/type ([^;]+?) *[;}]/u.exec(`${body};`)?.[1] ?? '', body.includes('interval'));
-      if (kind !== null) this.#kinds.set(`${family} ${table} ${name}`, kind);
+      if (kind !== null) this.#kinds.set(ownCopy(`${family} ${table} ${name}`), kind);
     }
   }
 
