@@ -1,5 +1,6 @@
 // A node that changes at random and always legally, as Felix would tell it: sets before what uses them, policies and
-// profiles before endpoints, removals the other way round. It can also tell its present state as a fresh start.
+// profiles before endpoints, removals the other way round. It can also tell its present state as a fresh start. What is
+// new has a name that nothing had before, so that whoever remembers what is gone grows.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { DataplaneMessage } from '../../../src/managers/manager.js';
 import { IPSetUpdate_IPSetType, type RuleSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
@@ -40,6 +41,7 @@ interface RuleSetState {
 }
 
 interface PodState {
+  readonly workload: string;
   readonly address: string;
   readonly policies: readonly string[];
   readonly profiles: readonly string[];
@@ -47,8 +49,15 @@ interface PodState {
 }
 
 const MAX_MEMBERS = 40;
+/** Names are of one length, so that none is the start of another. */
+const NUMBER_WIDTH = 6;
 const ACTIONS = ['allow', 'allow', 'deny', 'next-tier', 'log'] as const;
 const SET_TYPES = [IPSetUpdate_IPSetType.NET, IPSetUpdate_IPSetType.IP, IPSetUpdate_IPSetType.IP_AND_PORT] as const;
+const SET_TYPE_NAMES: ReadonlyMap<IPSetUpdate_IPSetType, string> = new Map([
+  [IPSetUpdate_IPSetType.NET, 'net'],
+  [IPSetUpdate_IPSetType.IP, 'ip'],
+  [IPSetUpdate_IPSetType.IP_AND_PORT, 'port'],
+]);
 
 /** The state, and the messages that change it. */
 export class RandomNode {
@@ -58,6 +67,7 @@ export class RandomNode {
   readonly #policies = new Map<string, RuleSetState>();
   readonly #profiles = new Map<string, RuleSetState>();
   readonly #pods = new Map<number, PodState>();
+  readonly #given: string[] = [];
   /** How often each kind of update was made. */
   readonly counts: Record<string, number> = {};
 
@@ -65,8 +75,8 @@ export class RandomNode {
     this.size = size;
     this.#random = random;
     for (let index = 0; index < size.sets / 2; index++) this.#newSet();
-    for (let index = 0; index < size.policies / 2; index++) this.#newRules('policy');
-    for (let index = 0; index < size.profiles / 2; index++) this.#newRules('profile');
+    for (let index = 0; index < size.policies / 2; index++) this.#setRules('policy', this.#newName('policy-'));
+    for (let index = 0; index < size.profiles / 2; index++) this.#setRules('profile', this.#newName('profile-'));
     for (let pod = 0; pod < size.pods; pod += 2) this.#setPod(pod);
   }
 
@@ -75,9 +85,11 @@ export class RandomNode {
     return [...this.#pods.keys()].map(podInterface);
   }
 
-  /** Names of active pods' workloads. */
-  get workloads(): string[] {
-    return [...this.#pods].filter(([, { active }]) => active).map(([pod]) => podWorkload(pod));
+  /** Names of sets, policies, profiles and workloads that were and are no more, oldest first, without `s:`, `default/`. */
+  get gone(): string[] {
+    const workloads = [...this.#pods.values()].map(({ workload: name }) => name);
+    const present = new Set([...this.#sets.keys(), ...this.#policies.keys(), ...this.#profiles.keys(), ...workloads]);
+    return this.#given.filter((name) => !present.has(name)).map((name) => name.replace(/^.*[:/]/, ''));
   }
 
   /** The present state in legal order, from nothing. */
@@ -109,8 +121,9 @@ export class RandomNode {
   }
 
   #newSet(): DataplaneMessage[] {
-    const id = `s:set-${this.#free(this.#sets, this.size.sets, (index) => `s:set-${index}`)}`;
     const type = this.#random.pick(SET_TYPES);
+    // Felix's ids are made of what is in the set: one id never changes its type, which no kernel could swap.
+    const id = this.#newName(`s:${SET_TYPE_NAMES.get(type) ?? ''}-`);
     const members = new Set(Array.from({ length: this.#random.integer(MAX_MEMBERS) }, () => this.#member(type)));
     this.#sets.set(id, { type, members });
     return [ipSet(id, [...members], type)];
@@ -157,11 +170,10 @@ export class RandomNode {
     return this.#random.integer(3) === 0 ? `10.100.${this.#random.integer(16)}.0/24` : `${address}/32`;
   }
 
-  #newRules(kind: 'policy' | 'profile'): DataplaneMessage[] {
-    const known = kind === 'policy' ? this.#policies : this.#profiles;
-    const size = kind === 'policy' ? this.size.policies : this.size.profiles;
-    const name = `${kind}-${this.#free(known, size, (index) => `${kind}-${index}`)}`;
-    return this.#setRules(kind, name);
+  #newName(prefix: string): string {
+    const name = `${prefix}${String(this.#given.length).padStart(NUMBER_WIDTH, '0')}`;
+    this.#given.push(name);
+    return name;
   }
 
   #editRules(kind: 'policy' | 'profile'): DataplaneMessage[] {
@@ -201,13 +213,15 @@ export class RandomNode {
   }
 
   #policyComesOrGoes(): DataplaneMessage[] {
-    if (this.#policies.size < this.size.policies && this.#random.integer(2) === 0) return this.#newRules('policy');
+    if (this.#policies.size < this.size.policies && this.#random.integer(2) === 0)
+      return this.#setRules('policy', this.#newName('policy-'));
     const used = new Set([...this.#pods.values()].flatMap(({ policies }) => policies));
     return this.#drop(this.#policies, used, (name) => policyRemove(`gnp/${name}`));
   }
 
   #profileComesOrGoes(): DataplaneMessage[] {
-    if (this.#profiles.size < this.size.profiles && this.#random.integer(2) === 0) return this.#newRules('profile');
+    if (this.#profiles.size < this.size.profiles && this.#random.integer(2) === 0)
+      return this.#setRules('profile', this.#newName('profile-'));
     const used = new Set([...this.#pods.values()].flatMap(({ profiles }) => profiles));
     return this.#drop(this.#profiles, used, profileRemove);
   }
@@ -226,9 +240,10 @@ export class RandomNode {
 
   #podComesOrGoes(): DataplaneMessage[] {
     const pod = this.#random.integer(this.size.pods);
-    if (!this.#pods.has(pod)) return this.#setPod(pod);
+    const known = this.#pods.get(pod);
+    if (known === undefined) return this.#setPod(pod);
     this.#pods.delete(pod);
-    return [workloadRemove(podWorkload(pod))];
+    return [workloadRemove(known.workload)];
   }
 
   #setPod(pod: number): DataplaneMessage[] {
@@ -237,6 +252,7 @@ export class RandomNode {
       return [...new Set(Array.from({ length: this.#random.integer(atMost + 1) }, () => this.#random.pick(names)))];
     };
     const state: PodState = {
+      workload: this.#pods.get(pod)?.workload ?? this.#newName('default/pod-'),
       address: `10.65.${this.#random.integer(4)}.${pod + 1}`,
       policies: some(this.#policies, 5),
       profiles: some(this.#profiles, 2),
@@ -245,28 +261,14 @@ export class RandomNode {
     this.#pods.set(pod, state);
     return [podMessage(pod, state)];
   }
-
-  /** A number below `size` whose name is not taken; one past the end if all are. */
-  #free(known: ReadonlyMap<string, unknown>, size: number, name: (index: number) => string): number {
-    const start = this.#random.integer(size);
-    for (let step = 0; step < size; step++) {
-      const index = (start + step) % size;
-      if (!known.has(name(index))) return index;
-    }
-    return size;
-  }
 }
 
 function podInterface(pod: number): string {
   return `cali${pod}`;
 }
 
-function podWorkload(pod: number): string {
-  return `default/pod-${pod}`;
-}
-
-function podMessage(pod: number, { address, policies, profiles, active }: PodState): DataplaneMessage {
-  return workload(podWorkload(pod), podInterface(pod), {
+function podMessage(pod: number, { workload: name, address, policies, profiles, active }: PodState): DataplaneMessage {
+  return workload(name, podInterface(pod), {
     state: active ? 'active' : 'inactive',
     mac: 'ee:ee:ee:ee:01:01',
     profileIds: [...profiles],

@@ -1,6 +1,6 @@
 // A soak: random updates as fast as the driver takes them, then the kernel is compared with what a fresh driver makes of
 // the final state in another namespace, and the driver's own resources with what they were after warm-up.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { create } from '@bufbuild/protobuf';
 import { InSyncSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
 import { encodeToDataplane } from '../../../src/protocol/messages.js';
@@ -10,6 +10,7 @@ import { loadRecording, type Mode, splitFrames } from '../../fixtures/recording.
 import { workload, workloadRemove } from '../../fakes/messages.js';
 import { DriverProcess, modeParameters, waitFor, withParameters } from './driver-process.js';
 import { dumpKernel, type KernelDump } from './dump.js';
+import { type Heap, Heaps } from './heap.js';
 import { createNamespace, type Namespace } from './namespace.js';
 import { withoutHistory } from './pairs.js';
 import { RandomNode, type RandomNodeSize } from './random-node.js';
@@ -23,6 +24,8 @@ export interface SoakOptions {
   readonly burst: number;
   readonly size: RandomNodeSize;
   readonly samples: number;
+  /** Also look into the heaps after the first sample, and into the broker's. Each look takes seconds. */
+  readonly comparesHeaps?: boolean;
   readonly environment?: Record<string, string>;
   say(line: string): void;
 }
@@ -42,6 +45,10 @@ export interface SoakReport {
   readonly bursts: number;
   readonly counts: Readonly<Record<string, number>>;
   readonly samples: readonly SoakSample[];
+  /** Live JavaScript objects, after warm-up (the first sample) and in the end. */
+  readonly liveKiB: { readonly warm: number | null; readonly end: number };
+  /** Texts found in the heaps in the end that hold the name of what was gone at the last sample but one. */
+  readonly remembered: readonly string[];
   /** What the kernel holds after the soak, and what a fresh start on the final state makes. */
   readonly after: KernelDump;
   readonly fresh: KernelDump;
@@ -115,9 +122,13 @@ class SoakDriver {
     this.driver = driver;
   }
 
-  static async start(options: SoakOptions, snapshot: readonly DataplaneMessage[]): Promise<SoakDriver> {
+  static async start(
+    options: SoakOptions,
+    snapshot: readonly DataplaneMessage[],
+    more: Record<string, string> = {},
+  ): Promise<SoakDriver> {
     const namespace = await createNamespace('soak');
-    const environment = { DATAPLANE_LOG_LEVEL: 'error', ...options.environment };
+    const environment = { DATAPLANE_LOG_LEVEL: 'error', ...options.environment, ...more };
     const soak = new SoakDriver(namespace, new DriverProcess(namespace, environment));
     try {
       await namespace.shell(hostScript(options.size.pods));
@@ -189,31 +200,97 @@ async function stateOf(namespace: Namespace, mode: Mode, interfaces: ReadonlySet
   return { ...dump, sysctl: rows.join('\n') };
 }
 
+/** Takes the samples of a run, and looks into the heaps at the first and after the last. */
+class SoakWatch {
+  readonly samples: SoakSample[] = [];
+  readonly #heaps = new Heaps();
+  readonly #node: RandomNode;
+  readonly #options: SoakOptions;
+  #warmKiB: number | null = null;
+  #gone: readonly string[] = [];
+  #goneBefore: readonly string[] = [];
+
+  constructor(node: RandomNode, options: SoakOptions) {
+    this.#node = node;
+    this.#options = options;
+  }
+
+  get environment(): Record<string, string> {
+    return this.#heaps.environment;
+  }
+
+  async sample(pid: number, updates: number): Promise<void> {
+    const sample = await sampleAtRest(pid, updates);
+    this.samples.push(sample);
+    this.#goneBefore = this.#gone;
+    this.#gone = this.#node.gone;
+    this.#options.say(JSON.stringify(sample));
+    // Afterwards, because a snapshot needs memory of its own.
+    if (this.samples.length === 1 && this.#options.comparesHeaps === true)
+      this.#warmKiB = (await this.#look(pid)).liveKiB;
+  }
+
+  /** Which names of things long gone are still there, and how much is alive. */
+  async end(pid: number): Promise<Pick<SoakReport, 'liveKiB' | 'remembered'>> {
+    const { liveKiB, strings } = await this.#look(pid);
+    const remembered = strings.filter((text) => this.#goneBefore.some((name) => text.includes(name)));
+    return { liveKiB: { warm: this.#warmKiB, end: liveKiB }, remembered };
+  }
+
+  remove(): void {
+    this.#heaps.remove();
+  }
+
+  async #look(pid: number): Promise<Heap> {
+    let liveKiB = 0;
+    const strings: string[] = [];
+    for (const member of this.#options.comparesHeaps === true ? nodeProcesses(pid) : [pid]) {
+      const heap = await this.#heaps.take(member);
+      liveKiB += heap.liveKiB;
+      strings.push(...heap.strings);
+    }
+    return { liveKiB, strings };
+  }
+}
+
+/** The driver and its broker; tools that are kept open are no Node. */
+function nodeProcesses(pid: number): number[] {
+  return processTree(pid).filter((member) => readlinkSync(`/proc/${member}/exe`) === process.execPath);
+}
+
+async function play(
+  options: SoakOptions,
+  node: RandomNode,
+  random: SeededRandom,
+  watch: SoakWatch,
+  first: SoakDriver,
+): Promise<Pick<SoakReport, 'updates' | 'bursts'>> {
+  const every = options.updates / options.samples;
+  let updates = 0;
+  let bursts = 0;
+  while (updates < options.updates) {
+    const messages: DataplaneMessage[] = [];
+    const burst = Math.min(1 + random.integer(options.burst), options.updates - updates);
+    for (let count = 0; count < burst; count++) messages.push(...node.update());
+    updates += burst;
+    bursts += 1;
+    await first.settle(messages);
+    if (watch.samples.length < Math.floor(updates / every)) await watch.sample(first.driver.pid, updates);
+  }
+  await first.withMarker();
+  return { updates, bursts };
+}
+
 /** Runs a soak and leaves nothing behind. */
 export async function soak(options: SoakOptions, random: SeededRandom): Promise<SoakReport> {
   const node = new RandomNode(options.size, random);
-  const samples: SoakSample[] = [];
+  const watch = new SoakWatch(node, options);
   const running: SoakDriver[] = [];
   try {
-    const first = await SoakDriver.start(options, node.snapshot());
+    const first = await SoakDriver.start(options, node.snapshot(), watch.environment);
     running.push(first);
-    let updates = 0;
-    let bursts = 0;
-    const every = options.updates / options.samples;
-    const sample = async (): Promise<void> => {
-      samples.push(await sampleAtRest(first.driver.pid, updates));
-      options.say(JSON.stringify(samples.at(-1)));
-    };
-    while (updates < options.updates) {
-      const messages: DataplaneMessage[] = [];
-      const burst = Math.min(1 + random.integer(options.burst), options.updates - updates);
-      for (let count = 0; count < burst; count++) messages.push(...node.update());
-      updates += burst;
-      bursts += 1;
-      await first.settle(messages);
-      if (samples.length < Math.floor(updates / every)) await sample();
-    }
-    await first.withMarker();
+    const { updates, bursts } = await play(options, node, random, watch, first);
+    const heaps = await watch.end(first.driver.pid);
     const fresh = await SoakDriver.start(options, node.snapshot());
     running.push(fresh);
     const interfaces = new Set(node.interfaces);
@@ -233,12 +310,14 @@ export async function soak(options: SoakOptions, random: SeededRandom): Promise<
       updates,
       bursts,
       counts: node.counts,
-      samples,
+      samples: watch.samples,
+      ...heaps,
       after,
       fresh: expected,
       errors: first.driver.logs.filter((line) => Number(line['level']) >= 50).map((line) => JSON.stringify(line)),
     };
   } finally {
+    watch.remove();
     for (const one of running) await one.end();
   }
 }
