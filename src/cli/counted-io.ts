@@ -53,6 +53,7 @@ export function countIptables(io: IptablesIo, metrics: Metrics): IptablesIo {
   announce(metrics, SAVE, RESTORE);
   return {
     epoch: () => io.epoch(),
+    isAsKnown: (family, table, known) => io.isAsKnown(family, table, known),
     save: (family, table) => counted(metrics, SAVE, io.save(family, table)),
     restore: (family, script) => {
       const table = /^\*(\S+)/m.exec(script)?.[1] ?? '';

@@ -20,14 +20,17 @@ import { LibNftables } from '../kernel/netlink/libnftables.js';
 import { loadNativeLibrary, type NativeLibrary } from '../kernel/netlink/library.js';
 import { NfTablesNetlink } from '../kernel/netlink/nf-tables.js';
 import { NfTablesReader } from '../kernel/netlink/nf-tables-read.js';
+import { XtablesReader } from '../kernel/netlink/xtables-reader.js';
 import { startProcessStream } from '../kernel/process-stream.js';
 import { CommandRouteKernel } from '../routes/command-kernel.js';
 import type { FlowDeletion } from '../routes/netlink-conntrack.js';
+import type { Family, TableName } from '../model/family.js';
 import { NetlinkRouteKernel } from '../routes/netlink-kernel.js';
 import { NetlinkWireguard } from '../routes/netlink-wireguard.js';
 import type { RouteKernel } from '../routes/route-kernel.js';
 import type { WireguardControl } from '../routes/wireguard.js';
 import { CommitLedger } from '../tables/commit-ledger.js';
+import type { TableComments } from '../tables/iptables/read.js';
 import { CommandNftIo } from '../tables/nftables/command-io.js';
 import type { NftIo } from '../tables/nftables/io.js';
 import { NetlinkNftIo } from '../tables/nftables/netlink-io.js';
@@ -46,6 +49,8 @@ export interface KernelAccess {
   readonly nft: NftIo;
   /** Counts commits to nf_tables; null where its generation cannot be read cheaply. */
   readonly commits: CommitLedger | null;
+  /** Comments of legacy iptables rules, without a tool; null without native access. */
+  readonly legacyTables: ((family: Family, table: TableName) => Promise<TableComments | null>) | null;
   /** Tracked flows by netlink; null without native access. */
   readonly flows: FlowDeletion | null;
   /** Wireguard devices by generic netlink; null without native access. */
@@ -71,6 +76,7 @@ interface NativeParts {
   readonly library: NativeLibrary;
   readonly ipset: IpsetNetlink;
   readonly conntrack: ConntrackNetlink;
+  readonly xtables: XtablesReader;
   readonly wireguard: NetlinkWireguard;
   readonly routes: (tools: RouteKernel) => NetlinkRouteKernel;
 }
@@ -102,6 +108,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     ipSets: countIpSets(native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset), metrics),
     nft: countNft(nft?.io ?? commandNft, metrics),
     commits: nft?.ledger ?? null,
+    legacyTables: native === null ? null : (family, table) => native.xtables.comments(family, table),
     flows: native?.conntrack ?? null,
     wireguard: native?.wireguard ?? null,
     openFrameSocket: native === null ? null : createFrameSocketOpener(native.library),
@@ -113,6 +120,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
       routes?.close();
       native?.ipset.close();
       native?.conntrack.close();
+      native?.xtables.close();
       native?.wireguard.close();
       await nft?.close();
       await broker.close();
@@ -128,6 +136,7 @@ function openNative(required: boolean, log: Logger): NativeParts | null {
       library,
       ipset: new IpsetNetlink(library),
       conntrack: new ConntrackNetlink(library),
+      xtables: new XtablesReader(library),
       wireguard: new NetlinkWireguard(library),
       routes: (tools) => new NetlinkRouteKernel(library, tools),
     };

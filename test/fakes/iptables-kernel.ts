@@ -5,6 +5,7 @@ import { ToolError } from '../../src/base/errors.js';
 import type { Family, TableName } from '../../src/model/family.js';
 import { toolError } from '../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../src/tables/iptables/io.js';
+import { isAsKnown, type KnownTable } from '../../src/tables/iptables/read.js';
 
 const BUILTIN: Readonly<Record<TableName, readonly string[]>> = {
   raw: ['PREROUTING', 'OUTPUT'],
@@ -45,7 +46,11 @@ export class FakeIptablesKernel implements IptablesIo {
   beforeRestore: (script: string) => void | Promise<void> = () => undefined;
   /** What `epoch` says; null as where the kernel cannot tell. */
   currentEpoch: number | null = null;
+  /** Whether `isAsKnown` can look, as with native access to legacy tables. */
+  tellsComments = false;
   readonly saves: string[] = [];
+  /** Calls of `isAsKnown`, as `table/family`. */
+  readonly looks: string[] = [];
   readonly restores: string[] = [];
   readonly #saveFaults: Fault[] = [];
   readonly #restoreFaults: Fault[] = [];
@@ -56,6 +61,18 @@ export class FakeIptablesKernel implements IptablesIo {
 
   epoch(): number | null {
     return this.currentEpoch;
+  }
+
+  async isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean> {
+    await this.beforeSave();
+    this.looks.push(`${table}/${family}`);
+    const comments = new Map(
+      [...this.#table(family, table)].map(([name, rules]) => [
+        name,
+        rules.map((rule) => /--comment "?([^"]*)"?/.exec(rule)?.[1] ?? ''),
+      ]),
+    );
+    return this.tellsComments && isAsKnown(comments, known);
   }
 
   /** The next reads fail, `times` of them. */

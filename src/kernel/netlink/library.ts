@@ -13,6 +13,10 @@ export interface NativeLibrary {
   sendInThread(fd: number, data: Buffer, length: number, flags: number): Promise<number>;
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   setsockopt(fd: number, level: number, option: number, value: Buffer, length: number): number;
+  /** `length` is a 32-bit size, in and out. */
+  getsockopt(fd: number, level: number, option: number, value: Buffer, length: Buffer): number;
+  /** The same in a thread of the pool, for large values; errno is not known afterwards. */
+  getsockoptInThread(fd: number, level: number, option: number, value: Buffer, length: Buffer): Promise<number>;
   close(fd: number): number;
   /** Fills `address` as far as `length`, a 32-bit size, says. */
   getsockname(fd: number, address: Buffer, length: Buffer): number;
@@ -67,20 +71,17 @@ function load(): NativeLoad {
       'int setsockopt(int fd, int level, int option, const sock_fprog *value, uint32_t length)',
     );
     const send = libc.func('long send(int fd, const uint8_t *data, size_t length, int flags)');
+    const getsockopt = libc.func('int getsockopt(int fd, int level, int option, uint8_t *value, uint8_t *length)');
     const library: NativeLibrary = {
       socket: call('int socket(int domain, int type, int protocol)'),
       bind: call('int bind(int fd, const uint8_t *address, uint32_t length)'),
       connect: call('int connect(int fd, const uint8_t *address, uint32_t length)'),
       send,
-      sendInThread: (fd, data, length, flags) =>
-        new Promise((resolve, reject) => {
-          send.async(fd, data, length, flags, (failure: unknown, sent: number) => {
-            if (failure === null || failure === undefined) resolve(sent);
-            else reject(new Error(`send could not be called: ${errorMessage(failure)}`));
-          });
-        }),
+      sendInThread: (...args) => inThread(send, args),
       recv: call('long recv(int fd, uint8_t *data, size_t length, int flags)'),
       setsockopt: call('int setsockopt(int fd, int level, int option, const uint8_t *value, uint32_t length)'),
+      getsockopt,
+      getsockoptInThread: (...args) => inThread(getsockopt, args),
       close: call('int close(int fd)'),
       getsockname: call('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint8_t *length)'),
       ifNameToIndex: call('uint32_t if_nametoindex(const char *name)'),
@@ -102,4 +103,14 @@ function load(): NativeLoad {
   } catch (error) {
     return { library: null, reason: `koffi cannot be used: ${errorMessage(error)}` };
   }
+}
+
+/** Calls a function in a thread of the pool; its buffers must not be touched meanwhile. */
+function inThread(call: NativeFunction, args: readonly unknown[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    call.async(...args, (failure: unknown, result: number) => {
+      if (failure === null || failure === undefined) resolve(result);
+      else reject(new Error(`a function of libc could not be called: ${errorMessage(failure)}`));
+    });
+  });
 }

@@ -4,6 +4,7 @@ import type { Command, CommandResult, CommandRunner } from '../../kernel/command
 import type { Family, TableName } from '../../model/family.js';
 import type { CommitLedger } from '../commit-ledger.js';
 import type { IptablesIo } from './io.js';
+import { isAsKnown, type KnownTable, type TableComments } from './read.js';
 
 /** What the commands depend on. */
 export interface CommandIptablesIoOptions {
@@ -15,6 +16,8 @@ export interface CommandIptablesIoOptions {
   readonly lockProbeIntervalMs: number;
   /** For the nft variant: counts its commits. */
   readonly ledger?: CommitLedger;
+  /** For the legacy variant: reads comments without a tool; null when the kernel does not answer. */
+  readonly readComments?: (family: Family, table: TableName) => Promise<TableComments | null>;
   /** Never by the general names (`iptables-save`): what runs under them may be the other variant. */
   readonly exactNames?: boolean;
 }
@@ -102,6 +105,11 @@ export class CommandIptablesIo implements IptablesIo {
     const { ledger } = this.#options;
     const work = (): Promise<void> => this.#restore(family, script);
     return ledger === undefined ? work() : ledger.own(work, script.length, DELETES_CHAIN.test(script) ? 2 : 1);
+  }
+
+  async isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean> {
+    const comments = (await this.#options.readComments?.(family, table)) ?? null;
+    return comments !== null && isAsKnown(comments, known);
   }
 
   epoch(): number | null {

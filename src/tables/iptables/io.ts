@@ -2,6 +2,7 @@
 // commands, a co-process and a fake stand behind it.
 import type { ToolError } from '../../base/errors.js';
 import type { Family, TableName } from '../../model/family.js';
+import type { KnownTable } from './read.js';
 
 /** Access to the tables of one backend. Calls for one table never overlap. */
 export interface IptablesIo {
@@ -12,6 +13,11 @@ export interface IptablesIo {
    * transaction is atomic. Rejects with a ToolError, whose `inputLine` counts from 1 in this script.
    */
   restore(family: Family, script: string): Promise<void>;
+  /**
+   * Whether the rules of ours in a table are where they are known to be, asked of the kernel without printing the table.
+   * False also where that cannot be told.
+   */
+  isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean>;
   /** A number that moves when another program may have changed any table; null where that cannot be told. */
   epoch(): number | null;
 }

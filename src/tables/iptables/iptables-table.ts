@@ -114,7 +114,7 @@ export class IptablesTable implements RuleTable, Reconciler {
    */
   async apply(): Promise<ApplyResult> {
     const due = this.#schedule.takeDue();
-    if (due === 'refresh' || (due === 'post-write' && !this.#isUntouched())) this.#resync(due);
+    if (due === 'refresh' || (due === 'post-write' && !(await this.#isUntouched()))) this.#resync(due);
     if (due === 'refresh') this.#retryRefused();
     const operations = await this.#writeUntilDone();
     const next = this.#schedule.nextDueMs();
@@ -189,10 +189,13 @@ export class IptablesTable implements RuleTable, Reconciler {
     for (const operation of plan.operations) this.#options.onOperation(operation);
   }
 
-  /** Nobody else has committed since we read: what a check after a write would find is known. */
-  #isUntouched(): boolean {
-    const epoch = this.#options.io.epoch();
-    return this.#known !== null && epoch !== null && epoch === this.#readEpoch;
+  /** What a check after a write would find is known: nobody else has committed since we read, or our rules are there. */
+  async #isUntouched(): Promise<boolean> {
+    const { io } = this.#options;
+    if (this.#known === null) return false;
+    const epoch = io.epoch();
+    if (epoch !== null) return epoch === this.#readEpoch;
+    return io.isAsKnown(this.family, this.table, this.#known);
   }
 
   /** Reads the table, makes it the known state and what differs dirty. */

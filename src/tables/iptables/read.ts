@@ -18,6 +18,7 @@ export interface KnownChain {
 /** A table as read: every chain by name. */
 export type KnownTable = Map<string, KnownChain>;
 
+const COMMENT_HASH = /^cali:([A-Za-z0-9_-]+)/;
 const HASH_COMMENT = /--comment "?cali:([A-Za-z0-9_-]+)"?/;
 
 interface ChainInProgress {
@@ -75,4 +76,38 @@ function addRule(chain: ChainInProgress, name: string, line: string, table: Tabl
 function word(line: string, from: number): string {
   const space = line.indexOf(' ', from);
   return ownCopy(line.slice(from, space < 0 ? line.length : space));
+}
+
+/** First comment of each rule, by chain, in order; the empty text for a rule without one. */
+export type TableComments = ReadonlyMap<string, readonly string[]>;
+
+/**
+ * Whether a table with these comments holds our chains, and others' chains with rules of ours, as they are known. What
+ * others do in chains of their own is not looked at. A hash says all of a rule, as for {@link parseSave}.
+ */
+export function isAsKnown(comments: TableComments, known: KnownTable): boolean {
+  for (const [name, { hashes }] of known) {
+    const found = comments.get(name);
+    if (found === undefined) {
+      if (concernsUs(name, hashes)) return false;
+    } else if (!matches(found, hashes) && (concernsUs(name, hashes) || found.some(hasHash))) return false;
+  }
+  for (const [name, found] of comments) if (!known.has(name) && (isOurChain(name) || found.some(hasHash))) return false;
+  return true;
+}
+
+function concernsUs(name: string, hashes: readonly string[]): boolean {
+  return isOurChain(name) || hashes.some((hash) => hash !== '');
+}
+
+function matches(found: readonly string[], hashes: readonly string[]): boolean {
+  return found.length === hashes.length && hashes.every((hash, index) => hashOf(found[index] ?? '') === hash);
+}
+
+function hasHash(comment: string): boolean {
+  return hashOf(comment) !== '';
+}
+
+function hashOf(comment: string): string {
+  return comment.startsWith('cali:') ? (COMMENT_HASH.exec(comment)?.[1] ?? '') : '';
 }

@@ -198,6 +198,8 @@ function answering(errno: number): { readonly library: NativeLibrary; readonly s
       waiting = null;
       return length;
     },
+    getsockopt: () => -1,
+    getsockoptInThread: () => Promise.resolve(-1),
     setsockopt: () => 0,
     close: () => 0,
     getsockname: () => -1,

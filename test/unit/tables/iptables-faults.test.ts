@@ -132,6 +132,41 @@ describe('IptablesTable checks', () => {
     expect(kernel.saves).toHaveLength(reads);
   });
 
+  it('looks at the comments instead of reading, where it can, and reads only when ours are not as known', async () => {
+    const { table, apply, kernel, clock, rules } = setUp({ postWriteCheckIntervalMs: 1_000, refreshIntervalMs: 0 });
+    kernel.tellsComments = true;
+    program(table);
+    await apply();
+    const check = async (): Promise<readonly [looks: number, saves: number]> => {
+      const before = [kernel.looks.length, kernel.saves.length] as const;
+      clock.skip((await apply()).rescheduleAfterMs ?? 0);
+      await apply();
+      return [kernel.looks.length - before[0], kernel.saves.length - before[1]];
+    };
+    expect(await check()).toEqual([1, 0]);
+    // Others' chains are theirs.
+    kernel.run(4, '*filter\n:KUBE-FORWARD - -\n-A KUBE-FORWARD -j RETURN\nCOMMIT\n');
+    expect(await check()).toEqual([1, 0]);
+    for (const harm of [
+      ':cali-pi-a - -',
+      '-A cali-FORWARD -j ACCEPT',
+      '-I FORWARD -j ACCEPT',
+      ':FORWARD - -',
+      ':cali-stranger - -',
+      '-A KUBE-FORWARD -m comment --comment "cali:0123456789abcdef" -j RETURN',
+    ]) {
+      kernel.run(4, `*filter\n${harm}\nCOMMIT\n`);
+      expect(await check(), harm).toEqual([1, 1]);
+      expect(rules(), harm).toMatchObject({
+        'cali-pi-a': PROGRAMMED['cali-pi-a'],
+        'cali-FORWARD': PROGRAMMED['cali-FORWARD'],
+      });
+      expect(rules()['FORWARD']?.[0], harm).toBe(PROGRAMMED['FORWARD']?.[0]);
+      expect(rules()['cali-stranger'], harm).toBeUndefined();
+      expect(rules()['KUBE-FORWARD'], harm).toEqual(['-j RETURN']);
+    }
+  });
+
   it('puts the first check off on a slow kernel (B11)', async () => {
     const { table, apply, kernel, clock } = setUp({ postWriteCheckIntervalMs: 50, refreshIntervalMs: 0 });
     kernel.beforeSave = () => clock.skip(500);

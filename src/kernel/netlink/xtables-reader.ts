@@ -1,0 +1,181 @@
+// Reads a legacy iptables table by getsockopt, as libiptc does, but only the comments of its rules: some milliseconds
+// for thousands of rules, without a process and without text (include/uapi/linux/netfilter_ipv4/ip_tables.h,
+// netfilter_ipv6/ip6_tables.h, netfilter/x_tables.h).
+import { setImmediate } from 'node:timers/promises';
+import type { NativeLibrary } from './library.js';
+
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+const IPPROTO_RAW = 255;
+const GET_INFO = 64;
+const GET_ENTRIES = 65;
+const TABLE_NAME_LENGTH = 32;
+
+/** struct ipt_getinfo: name, valid_hooks, hook_entry[5], underflow[5], num_entries, size. */
+const INFO = { validHooks: 32, hookEntry: 36, underflow: 56, size: 80, length: 84 } as const;
+/** struct ipt_get_entries: name, size, entries aligned to 8. */
+const ENTRIES = { size: 32, start: 40 } as const;
+/** xt_entry_match and xt_entry_target: 16-bit size, name of 29 bytes, revision, data. */
+const EXTENSION = { name: 2, data: 32 } as const;
+/** XT_FUNCTION_MAXNAMELEN, of chains. */
+const CHAIN_NAME_LENGTH = 30;
+/** Names as numbers, because each of thousands of rules has some. */
+const NAMES = {
+  /** Target of the first entry of a chain that was made by a user, and of the end of the table. */
+  error: numbersOf('ERROR'),
+  comment: numbersOf('comment'),
+} as const;
+const HOOK_NAMES = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'] as const;
+
+interface Layout {
+  readonly domain: number;
+  readonly level: number;
+  /** Offsets in an entry, and where its matches begin. */
+  readonly targetOffset: number;
+  readonly nextOffset: number;
+  readonly matches: number;
+}
+
+const LAYOUTS: Readonly<Record<4 | 6, Layout>> = {
+  4: { domain: 2, level: 0, targetOffset: 88, nextOffset: 90, matches: 112 },
+  6: { domain: 10, level: 41, targetOffset: 140, nextOffset: 142, matches: 168 },
+};
+
+/** A table that somebody changes between the two questions is asked for again, so often. */
+const ATTEMPTS = 3;
+/** Tables from this size on are copied by a thread: the kernel needs milliseconds for so many rules. */
+const BYTES_IN_PLACE = 1024 * 1024;
+/** So many entries take some milliseconds. */
+const ENTRIES_PER_SLICE = 8192;
+
+/** First comment of each rule, by chain, in order; the empty text for a rule without one. */
+export type TableComments = ReadonlyMap<string, readonly string[]>;
+
+/** Reads legacy tables of the network namespace that it was made in. */
+export class XtablesReader {
+  readonly #library: NativeLibrary;
+  readonly #sockets = new Map<4 | 6, number>();
+
+  constructor(library: NativeLibrary) {
+    this.#library = library;
+  }
+
+  /** Null when the kernel does not answer, or the table does not stand still. Makes the kernel load a table that is not there. */
+  async comments(family: 4 | 6, table: string): Promise<TableComments | null> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const info = this.#info(family, table);
+      if (info === null) return null;
+      const entries = await this.#entries(family, table, info.readUInt32LE(INFO.size));
+      if (entries !== null) return parseEntries(LAYOUTS[family], info, entries);
+    }
+    return null;
+  }
+
+  /** Idempotent. */
+  close(): void {
+    for (const fd of this.#sockets.values()) this.#library.close(fd);
+    this.#sockets.clear();
+  }
+
+  #info(family: 4 | 6, table: string): Buffer | null {
+    const fd = this.#socket(family);
+    if (fd === null) return null;
+    const info = Buffer.alloc(INFO.length);
+    info.write(table.slice(0, TABLE_NAME_LENGTH - 1), 'latin1');
+    const status = this.#library.getsockopt(fd, LAYOUTS[family].level, GET_INFO, info, lengthOf(info));
+    return status < 0 ? null : info;
+  }
+
+  /** Null when the size is not that of the table any more. */
+  async #entries(family: 4 | 6, table: string, size: number): Promise<Buffer | null> {
+    const fd = this.#socket(family);
+    if (fd === null) return null;
+    const { level } = LAYOUTS[family];
+    // The kernel writes all of it: zeroes before would be a second pass over megabytes.
+    const buffer = Buffer.allocUnsafeSlow(ENTRIES.start + size).fill(0, 0, ENTRIES.start);
+    buffer.write(table.slice(0, TABLE_NAME_LENGTH - 1), 'latin1');
+    buffer.writeUInt32LE(size, ENTRIES.size);
+    const length = lengthOf(buffer);
+    const status =
+      size < BYTES_IN_PLACE
+        ? this.#library.getsockopt(fd, level, GET_ENTRIES, buffer, length)
+        : await this.#library.getsockoptInThread(fd, level, GET_ENTRIES, buffer, length);
+    return status < 0 ? null : buffer.subarray(ENTRIES.start);
+  }
+
+  #socket(family: 4 | 6): number | null {
+    const known = this.#sockets.get(family);
+    if (known !== undefined) return known;
+    const fd = this.#library.socket(LAYOUTS[family].domain, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
+    if (fd < 0) return null;
+    this.#sockets.set(family, fd);
+    return fd;
+  }
+}
+
+function lengthOf(buffer: Buffer): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(buffer.length);
+  return length;
+}
+
+async function parseEntries(layout: Layout, info: Buffer, entries: Buffer): Promise<TableComments> {
+  const chains = new Map<string, string[]>();
+  const heads = new Map<number, string>();
+  const policies = new Set<number>();
+  for (const [hook, name] of HOOK_NAMES.entries()) {
+    if ((info.readUInt32LE(INFO.validHooks) & (1 << hook)) === 0) continue;
+    heads.set(info.readUInt32LE(INFO.hookEntry + 4 * hook), name);
+    policies.add(info.readUInt32LE(INFO.underflow + 4 * hook));
+  }
+  let chain: string[] = [];
+  let isUserChain = false;
+  let count = 0;
+  for (let at = 0; at < entries.length; ) {
+    const next = at + entries.readUInt16LE(at + layout.nextOffset);
+    const target = at + entries.readUInt16LE(at + layout.targetOffset);
+    const hook = heads.get(at);
+    const isHead = hook === undefined && isNamed(entries, target, NAMES.error);
+    // A chain that a user made ends with a return that is no rule of it.
+    if (isHead || hook !== undefined) {
+      if (isUserChain) chain.pop();
+      isUserChain = isHead;
+      chain = [];
+      if (next < entries.length)
+        chains.set(hook ?? cString(entries, target + EXTENSION.data, CHAIN_NAME_LENGTH), chain);
+    }
+    if (!isHead && !policies.has(at)) chain.push(firstComment(entries, at + layout.matches, target));
+    if (next <= at) break;
+    at = next;
+    count += 1;
+    if (count % ENTRIES_PER_SLICE === 0) await setImmediate();
+  }
+  return chains;
+}
+
+function firstComment(entries: Buffer, start: number, end: number): string {
+  for (let at = start; at < end; ) {
+    if (isNamed(entries, at, NAMES.comment)) return cString(entries, at + EXTENSION.data, end - at);
+    const size = entries.readUInt16LE(at);
+    if (size === 0) break;
+    at += size;
+  }
+  return '';
+}
+
+/** The first eight bytes as two numbers, and which bits of the second count: what is behind the zero may be anything. */
+function numbersOf(name: string): readonly [number, number, number] {
+  const bytes = Buffer.alloc(8);
+  bytes.write(name, 'latin1');
+  const mask = name.length >= 7 ? -1 : (1 << (8 * (name.length - 3))) - 1;
+  return [bytes.readInt32LE(0), bytes.readInt32LE(4), mask];
+}
+
+function isNamed(entries: Buffer, at: number, [first, second, mask]: readonly [number, number, number]): boolean {
+  const start = at + EXTENSION.name;
+  return entries.readInt32LE(start) === first && (entries.readInt32LE(start + 4) & mask) === second;
+}
+
+function cString(bytes: Buffer, start: number, maxLength: number): string {
+  const end = bytes.indexOf(0, start);
+  return bytes.toString('latin1', start, end < 0 ? start + maxLength : Math.min(end, start + maxLength));
+}
