@@ -30,6 +30,7 @@ const LONG: readonly string[] = [
   'watchdog',
   'order',
   'replay-memory',
+  'idle',
   'pairs-iptables',
 ];
 

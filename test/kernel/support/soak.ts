@@ -27,6 +27,8 @@ export interface SoakOptions {
   /** Also look into the heaps after the first sample, and into the broker's. Each look takes seconds. */
   readonly comparesHeaps?: boolean;
   readonly environment?: Record<string, string>;
+  /** Felix parameters besides those of the mode. */
+  readonly parameters?: Record<string, string>;
   say(line: string): void;
 }
 
@@ -111,8 +113,11 @@ async function sampleAtRest(pid: number, updates: number): Promise<SoakSample> {
   return last;
 }
 
+/** What a driver is started with. */
+export type SoakDriverOptions = Pick<SoakOptions, 'mode' | 'size' | 'environment' | 'parameters'>;
+
 /** A driver on a node of its own. */
-class SoakDriver {
+export class SoakDriver {
   readonly namespace: Namespace;
   readonly driver: DriverProcess;
   #isMarked = false;
@@ -123,7 +128,7 @@ class SoakDriver {
   }
 
   static async start(
-    options: SoakOptions,
+    options: SoakDriverOptions,
     snapshot: readonly DataplaneMessage[],
     more: Record<string, string> = {},
   ): Promise<SoakDriver> {
@@ -132,10 +137,10 @@ class SoakDriver {
     const soak = new SoakDriver(namespace, new DriverProcess(namespace, environment));
     try {
       await namespace.shell(hostScript(options.size.pods));
-      const opening = withParameters(
-        splitFrames(loadRecording('policy-groups').stream).slice(0, 4),
-        modeParameters(options.mode),
-      );
+      const opening = withParameters(splitFrames(loadRecording('policy-groups').stream).slice(0, 4), {
+        ...modeParameters(options.mode),
+        ...options.parameters,
+      });
       const inSync = encodeToDataplane({ case: 'inSync', value: create(InSyncSchema) }, 0n);
       soak.driver.send([...opening, ...frames(snapshot), inSync]);
       await waitFor(
@@ -254,7 +259,7 @@ class SoakWatch {
 }
 
 /** The driver and its broker; tools that are kept open are no Node. */
-function nodeProcesses(pid: number): number[] {
+export function nodeProcesses(pid: number): number[] {
   return processTree(pid).filter((member) => readlinkSync(`/proc/${member}/exe`) === process.execPath);
 }
 

@@ -1,0 +1,92 @@
+// At rest the driver starts nothing, reads nothing and asks the kernel nothing, but for the checks after a write, one look
+// at the folder of status files each 10 s, and heartbeats. Counted by strace; processor time is only printed.
+import { afterEach, describe, expect, test } from 'vitest';
+import { cpuSeconds, processTree } from '../../bench/usage.js';
+import { MODES, type Mode } from '../fixtures/recording.js';
+import { waitFor } from './support/driver-process.js';
+import { RandomNode } from './support/random-node.js';
+import { seededRandom } from './support/random.js';
+import { SoakDriver } from './support/soak.js';
+import { traceProcesses } from './support/system-calls.js';
+
+const SIZE = { pods: 16, policies: 12, sets: 12, profiles: 4 };
+/** Heartbeats are 5 s apart; between the first and the last of these is the time that is watched. */
+const PARAMETERS = { ReportingIntervalSecs: '5' };
+const HEARTBEATS = 3;
+/** Eight tables are looked at 1, 2, 4, 8, 16 … s after the last write: three of these are within 10 s, or four at the edge. */
+const MOST_CHECKS = 8 * 4;
+
+/** What a call is for; null for what is no business of an idle driver. */
+function purposeOf(call: string, stateFolder: string): string | null {
+  // Calls of several threads are shown in two parts; the first says all that is looked at.
+  if (call.startsWith('<... ')) return 'second part';
+  if (/^clone3?\(/.test(call)) return call.includes('CLONE_THREAD') ? 'thread' : null;
+  if (/^getsockopt\(\d+, SOL_IPV?6?, IP6?T_SO_GET_INFO/.test(call)) return 'legacy check';
+  if (/^getsockopt\(\d+, SOL_IPV?6?, IP6?T_SO_GET_ENTRIES/.test(call)) return 'legacy entries';
+  // NFT_MSG_GETGEN, and its answers.
+  if (/^sendto\(\d+, \[\{nlmsg_len=20, nlmsg_type=0xa10\b/.test(call)) return 'generation';
+  if (/^recvfrom\(\d+, (?:\[\{nlmsg_len=(?:48|36), nlmsg_type=(?:0xa0f|NLMSG_ERROR)\b|0x)/.test(call)) return 'answer';
+  if (call.includes(`"${stateFolder}`)) return 'status files';
+  if (/"\/etc(?:\/localtime)?"|"\/usr(?:\/share(?:\/zoneinfo\S*)?)?"/.test(call)) return 'time zone';
+  // What V8 and libc want to know of the machine from time to time.
+  if (/"\/(?:sys\/devices\/system\/cpu|sys\/fs\/cgroup|proc\/(?:self|meminfo|stat))/.test(call)) return 'runtime';
+  // Of an open descriptor, which was opened by one of the above.
+  if (/^(?:statx|newfstatat)\(\d+, ""/.test(call)) return 'status files';
+  // Sockets for getsockopt. Open legacy tools end by their own alarm, 10 s after their last transaction.
+  if (/^socket\(AF_INET6?, SOCK_RAW\|SOCK_CLOEXEC, IPPROTO_RAW\)/.test(call)) return 'legacy socket';
+  if (/^(?:--- SIG(?:ALRM|CHLD)|exit_group\(0\)|exit\(0\)|\+\+\+ exited with 0|shutdown\(|wait4\()/.test(call))
+    return 'end of a tool';
+  return null;
+}
+
+function heartbeats(driver: SoakDriver): number {
+  return driver.driver.received.filter(({ payload }) => payload.case === 'processStatusUpdate').length;
+}
+
+describe('a driver at rest', () => {
+  const running: SoakDriver[] = [];
+
+  afterEach(async () => {
+    for (const driver of running.splice(0)) await driver.end();
+  });
+
+  async function watch(mode: Mode): Promise<Record<string, number>> {
+    const node = new RandomNode(SIZE, seededRandom(`idle in ${mode}`));
+    const soak = await SoakDriver.start({ mode, size: SIZE, parameters: PARAMETERS }, node.snapshot());
+    running.push(soak);
+    const { driver } = soak;
+    const seen = (count: number) => (): boolean => heartbeats(soak) >= count;
+    await waitFor(seen(1), () => 'no heartbeat');
+    const before = processTree(driver.pid);
+    const cpu = cpuSeconds(driver.pid);
+    const trace = await traceProcesses(before);
+    const first = heartbeats(soak);
+    await waitFor(seen(first + HEARTBEATS - 1), () => 'no more heartbeats');
+    const calls = await trace.end();
+    const used = cpuSeconds(driver.pid) - cpu;
+    const after = processTree(driver.pid);
+    const counts: Record<string, number> = {};
+    for (const call of calls) {
+      const purpose = purposeOf(call, driver.stateFolder) ?? `UNEXPECTED ${call}`;
+      counts[purpose] = (counts[purpose] ?? 0) + 1;
+    }
+    console.log(`${mode}: ${used.toFixed(2)} s of processor time while traced, ${JSON.stringify(counts)}`);
+    expect(
+      after.filter((pid) => !before.includes(pid)),
+      `${mode}: processes started`,
+    ).toEqual([]);
+    return counts;
+  }
+
+  test('starts no process, and asks the kernel only for what checks after a write need', async () => {
+    const [legacy = {}, nft = {}, nftables = {}] = await Promise.all(MODES.map(watch));
+    for (const [index, counts] of [legacy, nft, nftables].entries()) {
+      const unexpected = Object.keys(counts).filter((purpose) => purpose.startsWith('UNEXPECTED'));
+      expect(unexpected, MODES[index]).toEqual([]);
+    }
+    expect(legacy['legacy check'] ?? 0).toBeLessThanOrEqual(MOST_CHECKS);
+    expect(nft['legacy check']).toBeUndefined();
+    expect(nft['generation'] ?? 0).toBeLessThanOrEqual(MOST_CHECKS);
+    expect(nftables['generation']).toBeUndefined();
+  });
+});
