@@ -26,7 +26,8 @@ import { MemoryRuleTable } from '../../fakes/rule-table.js';
 import { MemoryBandwidth, MemorySysctls } from '../../fakes/settings.js';
 import { MemoryStatus } from '../../fakes/status.js';
 
-export type CostMode = 'nftables' | 'iptables';
+export const COST_MODES = ['nftables', 'iptables-nft', 'iptables-legacy'] as const;
+export type CostMode = (typeof COST_MODES)[number];
 
 /** What an update cost. */
 export interface Cost {
@@ -34,8 +35,10 @@ export interface Cost {
   /** Transactions and restores, of tables and sets. */
   readonly writes: number;
   readonly bytes: number;
-  /** Listings and saves. */
+  /** Listings and saves: a process each where there is no netlink, while writes go to tools that are kept open. */
   readonly reads: number;
+  /** Chains that managers made from messages and handed to tables, of both families. */
+  readonly rendered: number;
 }
 
 const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
@@ -77,16 +80,21 @@ export class CostNode {
   readonly clock = new FakeClock();
   readonly phases: ApplyPhases;
   readonly nft = new FakeNftKernel();
-  readonly iptables = new FakeIptablesKernel('nft');
+  readonly iptables: FakeIptablesKernel;
   readonly #sets = new FakeIpSetKernel();
   readonly #runner = new FakeCommandRunner({ ipset: this.#sets.program });
   readonly #status = new MemoryStatus();
   operations = 0;
+  #rendered = 0;
   loop: DataplaneLoop | null = null;
 
   private constructor(mode: CostMode) {
     const config = testConfig();
-    const environment = testEnvironment({ backend: mode });
+    const variant = mode === 'iptables-legacy' ? 'legacy' : 'nft';
+    const ruleBackend = mode === 'nftables' ? 'nftables' : 'iptables';
+    const environment = testEnvironment({ backend: ruleBackend });
+    this.iptables = new FakeIptablesKernel(variant);
+    this.iptables.tellsComments = variant === 'legacy';
     const tables: Reconciler[] = [];
     const ipSets: IpSetReconciler[] = [];
     const common = {
@@ -96,6 +104,16 @@ export class CostNode {
       onOperation: () => {
         this.operations += 1;
       },
+    };
+    const counted = (layers: FamilyTables): FamilyTables => {
+      for (const layer of Object.values(layers)) {
+        const setChain = layer.setChain.bind(layer);
+        layer.setChain = (chain) => {
+          this.#rendered += 1;
+          setChain(chain);
+        };
+      }
+      return layers;
     };
     const backend = (family: Family): { tables: FamilyTables; ipSets: IpSetReconciler } => {
       if (mode === 'nftables') {
@@ -109,9 +127,9 @@ export class CostNode {
         });
         tables.push(plane);
         const layers = Object.fromEntries(TABLES.map((name) => [name, plane.layer(name)])) as unknown as FamilyTables;
-        return { tables: layers, ipSets: plane.sets };
+        return { tables: counted(layers), ipSets: plane.sets };
       }
-      this.iptables.currentEpoch = 0;
+      if (variant === 'nft') this.iptables.currentEpoch = 0;
       this.iptables.beforeRestore = () => {
         for (const name of this.#sets.sets.keys()) this.iptables.sets.add(name);
       };
@@ -121,7 +139,7 @@ export class CostNode {
             ...common,
             family,
             table,
-            backend: 'nft',
+            backend: variant,
             insertMode: 'insert',
             refreshIntervalMs: config.refreshIntervalMs.iptables,
             postWriteCheckIntervalMs: config.iptablesPostWriteCheckIntervalMs,
@@ -131,7 +149,7 @@ export class CostNode {
       tables.push(...made);
       const sets = new IpSetPlane({ ...common, family, maxDeletionsPerApply: 1, io: commandIpSetIo(this.#runner) });
       return {
-        tables: Object.fromEntries(made.map((table) => [table.table, table])) as unknown as FamilyTables,
+        tables: counted(Object.fromEntries(made.map((table) => [table.table, table])) as unknown as FamilyTables),
         ipSets: sets,
       };
     };
@@ -139,7 +157,7 @@ export class CostNode {
       const made = backend(family);
       ipSets.push(made.ipSets);
       return {
-        renderer: createRuleRenderer({ family, backend: mode, config, environment }),
+        renderer: createRuleRenderer({ family, backend: ruleBackend, config, environment }),
         ...made,
         routes: new MemoryRouteTable(family),
         linkAddresses: new MemoryLinkAddresses(family),
@@ -231,6 +249,7 @@ export class CostNode {
       writes: texts.length,
       bytes: texts.reduce((sum, text) => sum + text.length, 0),
       reads: this.nft.listings + this.iptables.saves.length + this.#runner.calls.length - restores.length,
+      rendered: this.#rendered,
     };
   }
 
@@ -241,6 +260,7 @@ export class CostNode {
       writes: now.writes - before.writes,
       bytes: now.bytes - before.bytes,
       reads: now.reads - before.reads,
+      rendered: now.rendered - before.rendered,
     };
   }
 }

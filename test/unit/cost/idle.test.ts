@@ -8,16 +8,27 @@ describe('a quiet hour', () => {
   test('nftables reads and writes nothing: the generation says that nothing changed', async () => {
     const node = await CostNode.create('nftables', 20);
     const listings = node.nft.listings;
-    expect(await node.idle(HOUR_MS)).toEqual({ operations: 0, writes: 0, bytes: 0, reads: 0 });
+    expect(await node.idle(HOUR_MS)).toEqual({ operations: 0, writes: 0, bytes: 0, reads: 0, rendered: 0 });
     expect(node.nft.listings).toBe(listings);
   });
 
-  test('iptables writes nothing, and reads at refresh only', async () => {
-    const node = await CostNode.create('iptables', 20);
+  test('iptables-nft writes nothing, and reads at refresh only', async () => {
+    const node = await CostNode.create('iptables-nft', 20);
     const saves = node.iptables.saves.length;
     const { operations, writes, bytes } = await node.idle(HOUR_MS);
     expect({ operations, writes, bytes }).toEqual({ operations: 0, writes: 0, bytes: 0 });
     // Eight tables each 180 s; a check after a write would come on top.
     expect(node.iptables.saves.length - saves).toBe(8 * 20);
+  });
+
+  test('iptables-legacy writes nothing, looks at comments after a write, and reads at refresh only', async () => {
+    const node = await CostNode.create('iptables-legacy', 20);
+    const saves = node.iptables.saves.length;
+    const looks = node.iptables.looks.length;
+    const { operations, writes, bytes } = await node.idle(HOUR_MS);
+    expect({ operations, writes, bytes }).toEqual({ operations: 0, writes: 0, bytes: 0 });
+    expect(node.iptables.saves.length - saves).toBe(8 * 20);
+    // After 1, 2, 4 … 2,048 s; those that fall on a refresh are done by it.
+    expect(node.iptables.looks.length - looks).toBeLessThanOrEqual(8 * 12);
   });
 });
