@@ -22,12 +22,12 @@ export class TimeSlices {
     this.#elements++;
     if (this.#elements < ELEMENTS_PER_LOOK) return false;
     this.#elements = 0;
-    return this.#isOver();
+    return this.isOver();
   }
 
   /** Pauses if the slice is over: for work that comes in pieces of some milliseconds. */
   async breathe(): Promise<void> {
-    if (this.#isOver()) await this.pause();
+    if (this.isOver()) await this.pause();
   }
 
   /** Lets everything else run, then starts a new slice. */
@@ -36,7 +36,8 @@ export class TimeSlices {
     this.#startMs = this.#clock.nowMs();
   }
 
-  #isOver(): boolean {
+  /** The same at once, for elements that take their time. */
+  isOver(): boolean {
     return this.#clock.nowMs() - this.#startMs >= this.#sliceMs;
   }
 }

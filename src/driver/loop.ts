@@ -4,10 +4,11 @@ import type { Clock, Timer } from '../base/clock.js';
 import { errorMessage } from '../base/errors.js';
 import { isPlainEqual } from '../base/plain-equal.js';
 import type { Logger } from '../base/logger.js';
+import { TimeSlices } from '../base/time-slices.js';
 import type { DataplaneMessage } from '../managers/manager.js';
 import type { InterfaceAddressEvent, InterfaceStateEvent } from '../model/interface.js';
 import type { Refusal } from '../model/refusal.js';
-import { applyOnce, type ApplyOutcome, type ApplyPhases } from './phases.js';
+import { applyOnce, type ApplyOutcome, type ApplyPhases, SLICE_MS } from './phases.js';
 import { Throttle } from './throttle.js';
 
 /** A periodic resync: every `intervalMs` (0 = never) the targets forget what they know of the kernel. */
@@ -138,7 +139,7 @@ export class DataplaneLoop {
 
   async #apply(): Promise<void> {
     const { phases, clock, log } = this.#options;
-    this.#deliver();
+    await this.#deliver();
     const outcome = await applyOnce(phases, clock, log, {
       onRefusedSets: (refused) => this.#closeUsersOfSets(refused),
       onProgress: () => {
@@ -174,8 +175,10 @@ export class DataplaneLoop {
     return true;
   }
 
-  #deliver(): void {
-    const { phases, log } = this.#options;
+  /** What comes meanwhile waits for the next apply. */
+  async #deliver(): Promise<void> {
+    const { phases, log, clock } = this.#options;
+    const slices = new TimeSlices(clock, SLICE_MS);
     const states = this.#interfaceStates.splice(0);
     const addresses = this.#interfaceAddresses.splice(0);
     this.#options.tookInterfaceEvents(states.length, addresses.length);
@@ -189,6 +192,7 @@ export class DataplaneLoop {
       }
     }
     for (const message of messages) {
+      if (slices.isOver()) await slices.pause();
       for (const manager of phases.managers) {
         try {
           manager.onMessage(message);

@@ -2,6 +2,7 @@
 import type { Logger } from '../base/logger.js';
 import { errorMessage } from '../base/errors.js';
 import type { Clock } from '../base/clock.js';
+import { TimeSlices } from '../base/time-slices.js';
 import type { IpSetReconciler } from '../ipsets/ip-sets.js';
 import type { Manager } from '../managers/manager.js';
 import type { ApplyResult, Reconciler } from '../model/reconciler.js';
@@ -69,6 +70,9 @@ class OutcomeBuilder {
   }
 }
 
+/** So long managers may hold the event loop before heartbeats, health and the reader have their turn. */
+export const SLICE_MS = 20;
+
 /**
  * Runs one apply. Rejects only where the dataplane must not go on: a table or set plane that cannot be written by the
  * documented limit. Failures of routes, links and single-interface settings are logged and leave the outcome dirty.
@@ -97,10 +101,9 @@ export async function applyOnce(
   const all = async (work: readonly Promise<ApplyResult>[]): Promise<ApplyResult[]> =>
     settleAll(work.map((one) => one.finally(onProgress)));
 
-  await timed('managers', () => {
-    runManagers(phases.managers, outcome, log);
+  await timed('managers', async () => {
+    await runManagers(phases.managers, outcome, clock, log);
     onProgress();
-    return Promise.resolve();
   });
   await timed('settings', async () => {
     for (const reconciler of phases.interfaceSettings) await soft(reconciler);
@@ -123,7 +126,7 @@ export async function applyOnce(
   try {
     await sets;
     // A rule over a set that is not as wanted must not be in force for one moment: its policy is written closed.
-    if (onRefusedSets(refusedSets)) runManagers(phases.managers, outcome, log);
+    if (onRefusedSets(refusedSets)) await runManagers(phases.managers, outcome, clock, log);
     await timed('tables', async () => {
       for (const result of await all(phases.tables.map((table) => table.apply()))) outcome.add(result);
     });
@@ -144,8 +147,15 @@ export async function applyOnce(
   return outcome;
 }
 
-function runManagers(managers: readonly Manager[], outcome: OutcomeBuilder, log: Logger): void {
+async function runManagers(
+  managers: readonly Manager[],
+  outcome: OutcomeBuilder,
+  clock: Clock,
+  log: Logger,
+): Promise<void> {
+  const slices = new TimeSlices(clock, SLICE_MS);
   for (const manager of managers) {
+    if (slices.isOver()) await slices.pause();
     try {
       manager.resolveUpdateBatch?.();
     } catch (error) {
@@ -154,6 +164,7 @@ function runManagers(managers: readonly Manager[], outcome: OutcomeBuilder, log:
     }
   }
   for (const manager of managers) {
+    if (slices.isOver()) await slices.pause();
     try {
       if (!manager.completeDeferredWork()) outcome.dirty = true;
     } catch (error) {

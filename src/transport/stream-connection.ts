@@ -10,6 +10,12 @@ import { type Codec, type ConnectionOptions, newTransportCounters } from './sess
 /** Error codes that only say that the peer went away, which is no failure of ours. */
 const PEER_GONE = new Set(['EPIPE', 'ECONNRESET']);
 
+/**
+ * libuv empties a full pipe, up to 2 MiB, before it turns to anything else, and reading messages takes longer than taking
+ * bytes: after so long the stream waits until timers, sockets and answers had their turn.
+ */
+const SLICE_MS = 20;
+
 /** Both directions; the same object twice for a socket. */
 export interface StreamPair {
   readonly description: string;
@@ -38,6 +44,8 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
   #isStarted = false;
   #isPeerGone = false;
   #isClosing = false;
+  /** When this turn of the event loop began to take over messages; null before the first. */
+  #sliceStartMs: number | null = null;
 
   constructor(pair: StreamPair, codec: Codec<In, Out>, options: ConnectionOptions) {
     this.description = pair.description;
@@ -138,9 +146,21 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
   }
 
   #accept(chunk: Buffer): void {
+    const startMs = performance.now();
+    if (this.#sliceStartMs === null) {
+      this.#sliceStartMs = startMs;
+      setImmediate(() => this.#endSlice());
+    }
     this.#framing.push(chunk, (message) => {
       if (!this.#isClosed) this.#inbox.accept(message);
     });
+    if (performance.now() - this.#sliceStartMs >= SLICE_MS) this.#pair.readable.pause();
+  }
+
+  /** Everything else had its turn. */
+  #endSlice(): void {
+    this.#sliceStartMs = null;
+    if (!this.#inbox.isPaused && !this.#isClosed && !this.#isClosing) this.#pair.readable.resume();
   }
 
   #guard(action: () => void): void {

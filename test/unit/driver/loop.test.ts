@@ -22,6 +22,8 @@ class Rig {
   fatal: unknown = null;
   refusals: readonly unknown[] = [];
   managerDone = true;
+  /** Time that the manager needs for a message. */
+  messageMs = 0;
   readonly loop: DataplaneLoop;
 
   constructor(refreshIntervalMs = 0) {
@@ -42,7 +44,10 @@ class Rig {
     } as unknown as IpSetReconciler;
     const manager: Manager = {
       name: 'manager',
-      onMessage: (message) => this.trace.push(`message ${message.case ?? ''}`),
+      onMessage: (message) => {
+        this.clock.skip(this.messageMs);
+        this.trace.push(`message ${message.case ?? ''}`);
+      },
       onInterfaceState: (event) => this.trace.push(`interface ${event.name} ${event.state}`),
       completeDeferredWork: () => {
         this.trace.push('work');
@@ -104,6 +109,31 @@ test('an apply that is long but gets on does not look hung', async () => {
 });
 
 describe('DataplaneLoop', () => {
+  test('lets timers run each 20 ms while it hands out messages, and what comes meanwhile waits', async () => {
+    const rig = new Rig();
+    rig.messageMs = 5;
+    rig.waiting.push(...Array.from({ length: 40 }, () => MESSAGE));
+    let beats = 0;
+    const beat = (): void => {
+      beats += 1;
+      rig.trace.push('beat');
+      if (beats === 1) rig.waiting.push(MESSAGE);
+      rig.clock.setTimer(10, beat);
+    };
+    rig.clock.setTimer(10, beat);
+    await rig.start();
+    for (let round = 0; round < 40 && !rig.trace.includes('work'); round++) await rig.clock.advance(0);
+    const messages = rig.trace.slice(0, rig.trace.indexOf('work'));
+    expect(messages.filter((line) => line !== 'beat')).toHaveLength(40);
+    expect(beats, '40 messages of 5 ms are ten slices').toBeGreaterThanOrEqual(9);
+    const longest = messages
+      .join(' ')
+      .split('beat')
+      .map((part) => part.split('inSync').length - 1);
+    expect(Math.max(...longest), 'messages without a break').toBeLessThanOrEqual(4);
+    expect(rig.waiting).toEqual([MESSAGE]);
+  });
+
   test('writes nothing before InSync, nor before the interface listing', async () => {
     const rig = new Rig();
     rig.waiting.push(MESSAGE);
