@@ -120,7 +120,6 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
       routes?.close();
       native?.ipset.close();
       native?.conntrack.close();
-      native?.xtables.close();
       native?.wireguard.close();
       await nft?.close();
       await broker.close();

@@ -6,7 +6,7 @@ import { MODES, type Mode } from '../fixtures/recording.js';
 import { waitFor } from './support/driver-process.js';
 import { RandomNode } from './support/random-node.js';
 import { seededRandom } from './support/random.js';
-import { SoakDriver } from './support/soak.js';
+import { sampleAtRest, SoakDriver } from './support/soak.js';
 import { traceProcesses } from './support/system-calls.js';
 
 const SIZE = { pods: 16, policies: 12, sets: 12, profiles: 4 };
@@ -57,6 +57,8 @@ describe('a driver at rest', () => {
     const { driver } = soak;
     const seen = (count: number) => (): boolean => heartbeats(soak) >= count;
     await waitFor(seen(1), () => 'no heartbeat');
+    // What belongs to the start, on a machine that is busy.
+    await sampleAtRest(driver.pid, 0);
     const before = processTree(driver.pid);
     const cpu = cpuSeconds(driver.pid);
     const trace = await traceProcesses(before);

@@ -50,10 +50,9 @@ const ENTRIES_PER_SLICE = 8192;
 /** First comment of each rule, by chain, in order; the empty text for a rule without one. */
 export type TableComments = ReadonlyMap<string, readonly string[]>;
 
-/** Reads legacy tables of the network namespace that it was made in. */
+/** Reads legacy tables of the network namespace that the process is in. Keeps nothing open. */
 export class XtablesReader {
   readonly #library: NativeLibrary;
-  readonly #sockets = new Map<4 | 6, number>();
 
   constructor(library: NativeLibrary) {
     this.#library = library;
@@ -61,35 +60,31 @@ export class XtablesReader {
 
   /** Null when the kernel does not answer, or the table does not stand still. Makes the kernel load a table that is not there. */
   async comments(family: 4 | 6, table: string): Promise<TableComments | null> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const info = this.#info(family, table);
-      if (info === null) return null;
-      const entries = await this.#entries(family, table, info.readUInt32LE(INFO.size));
-      if (entries !== null) return parseEntries(LAYOUTS[family], info, entries);
+    const layout = LAYOUTS[family];
+    const fd = this.#library.socket(layout.domain, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
+    if (fd < 0) return null;
+    try {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const info = this.#info(fd, layout, table);
+        if (info === null) return null;
+        const entries = await this.#entries(fd, layout, table, info.readUInt32LE(INFO.size));
+        if (entries !== null) return await parseEntries(layout, info, entries);
+      }
+      return null;
+    } finally {
+      this.#library.close(fd);
     }
-    return null;
   }
 
-  /** Idempotent. */
-  close(): void {
-    for (const fd of this.#sockets.values()) this.#library.close(fd);
-    this.#sockets.clear();
-  }
-
-  #info(family: 4 | 6, table: string): Buffer | null {
-    const fd = this.#socket(family);
-    if (fd === null) return null;
+  #info(fd: number, { level }: Layout, table: string): Buffer | null {
     const info = Buffer.alloc(INFO.length);
     info.write(table.slice(0, TABLE_NAME_LENGTH - 1), 'latin1');
-    const status = this.#library.getsockopt(fd, LAYOUTS[family].level, GET_INFO, info, lengthOf(info));
+    const status = this.#library.getsockopt(fd, level, GET_INFO, info, lengthOf(info));
     return status < 0 ? null : info;
   }
 
   /** Null when the size is not that of the table any more. */
-  async #entries(family: 4 | 6, table: string, size: number): Promise<Buffer | null> {
-    const fd = this.#socket(family);
-    if (fd === null) return null;
-    const { level } = LAYOUTS[family];
+  async #entries(fd: number, { level }: Layout, table: string, size: number): Promise<Buffer | null> {
     // The kernel writes all of it: zeroes before would be a second pass over megabytes.
     const buffer = Buffer.allocUnsafeSlow(ENTRIES.start + size).fill(0, 0, ENTRIES.start);
     buffer.write(table.slice(0, TABLE_NAME_LENGTH - 1), 'latin1');
@@ -100,15 +95,6 @@ export class XtablesReader {
         ? this.#library.getsockopt(fd, level, GET_ENTRIES, buffer, length)
         : await this.#library.getsockoptInThread(fd, level, GET_ENTRIES, buffer, length);
     return status < 0 ? null : buffer.subarray(ENTRIES.start);
-  }
-
-  #socket(family: 4 | 6): number | null {
-    const known = this.#sockets.get(family);
-    if (known !== undefined) return known;
-    const fd = this.#library.socket(LAYOUTS[family].domain, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
-    if (fd < 0) return null;
-    this.#sockets.set(family, fd);
-    return fd;
   }
 }
 

@@ -14,5 +14,4 @@ for (const family of FAMILIES) {
   }
 }
 result['none/4'] = await reader.comments(4, 'none');
-reader.close();
 console.log(JSON.stringify(result));

@@ -98,7 +98,7 @@ function sampleOf(pid: number, updates: number): SoakSample {
 }
 
 /** A sample at rest: tools that are started for a moment are over. */
-async function sampleAtRest(pid: number, updates: number): Promise<SoakSample> {
+export async function sampleAtRest(pid: number, updates: number): Promise<SoakSample> {
   let last = sampleOf(pid, updates);
   let equal = 0;
   await waitFor(
