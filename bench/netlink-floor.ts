@@ -15,7 +15,10 @@ const [family = '', table = '', chain = ''] = process.argv.slice(2);
 const native = loadNativeLibrary();
 if (native.library === null) throw new Error(`No native library: ${native.reason}`);
 const netlink = new NfTablesNetlink(native.library);
-const statements = [`flush chain ${family} ${table} ${chain}`, `add rule ${family} ${table} ${chain} counter return comment "floor"`];
+const statements = [
+  `flush chain ${family} ${table} ${chain}`,
+  `add rule ${family} ${table} ${chain} counter return comment "floor"`,
+];
 
 const times: number[] = [];
 for (let index = 0; index < REPEATS; index++) {

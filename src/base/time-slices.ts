@@ -1,6 +1,9 @@
 // Long work cut into slices, so that heartbeats, sockets and health answers are served in between.
 import { sleep, type Clock } from './clock.js';
 
+/** So long a piece of work may hold the event loop before heartbeats, health and the reader have their turn. */
+export const SLICE_MS = 20;
+
 /** Looking at the clock costs as much as the work on one element; this many elements go between two looks. */
 const ELEMENTS_PER_LOOK = 512;
 

@@ -93,7 +93,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
   const tools = new CommandRouteKernel({ runner, logger: log });
   const commandNft = new CommandNftIo({ runner });
   const native = driver === 'spawn' || driver === 'coprocess' ? null : openNative(driver === 'native', log);
-  const nft = native === null ? null : openNativeNft(native.library, commandNft, driver === 'native', log);
+  const nft = native === null ? null : openNativeNft(native.library, commandNft, driver === 'native', clock, log);
   const routes = native?.routes(tools) ?? null;
   return {
     description: {
@@ -148,6 +148,7 @@ function openNativeNft(
   library: NativeLibrary,
   fallback: NftIo,
   required: boolean,
+  clock: Clock,
   log: Logger,
 ): { readonly io: NftIo; readonly ledger: CommitLedger; close(): Promise<void> } | null {
   const opened = LibNftables.open();
@@ -156,7 +157,7 @@ function openNativeNft(
   const reader = new NfTablesReader(library);
   const ledger = new CommitLedger(() => netlink.generation());
   return {
-    io: new NetlinkNftIo({ library: opened.library, netlink, reader, fallback, ledger }),
+    io: new NetlinkNftIo({ library: opened.library, netlink, reader, fallback, clock, ledger }),
     ledger,
     close: async () => {
       await opened.library.close();

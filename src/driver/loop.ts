@@ -4,11 +4,11 @@ import type { Clock, Timer } from '../base/clock.js';
 import { errorMessage } from '../base/errors.js';
 import { isPlainEqual } from '../base/plain-equal.js';
 import type { Logger } from '../base/logger.js';
-import { TimeSlices } from '../base/time-slices.js';
+import { SLICE_MS, TimeSlices } from '../base/time-slices.js';
 import type { DataplaneMessage } from '../managers/manager.js';
 import type { InterfaceAddressEvent, InterfaceStateEvent } from '../model/interface.js';
 import type { Refusal } from '../model/refusal.js';
-import { applyOnce, type ApplyOutcome, type ApplyPhases, SLICE_MS } from './phases.js';
+import { applyOnce, type ApplyOutcome, type ApplyPhases } from './phases.js';
 import { Throttle } from './throttle.js';
 
 /** A periodic resync: every `intervalMs` (0 = never) the targets forget what they know of the kernel. */

@@ -2,7 +2,7 @@
 import type { Logger } from '../base/logger.js';
 import { errorMessage } from '../base/errors.js';
 import type { Clock } from '../base/clock.js';
-import { TimeSlices } from '../base/time-slices.js';
+import { SLICE_MS, TimeSlices } from '../base/time-slices.js';
 import type { IpSetReconciler } from '../ipsets/ip-sets.js';
 import type { Manager } from '../managers/manager.js';
 import type { ApplyResult, Reconciler } from '../model/reconciler.js';
@@ -69,9 +69,6 @@ class OutcomeBuilder {
     this.rescheduleAfterMs = Math.min(this.rescheduleAfterMs ?? Number.POSITIVE_INFINITY, Math.max(1, afterMs));
   }
 }
-
-/** So long managers may hold the event loop before heartbeats, health and the reader have their turn. */
-export const SLICE_MS = 20;
 
 /**
  * Runs one apply. Rejects only where the dataplane must not go on: a table or set plane that cannot be written by the

@@ -151,6 +151,12 @@ export function encodeElement(
   }
 }
 
+/** A whole batch, and the number after its last message. */
+export interface NumberedBatch {
+  readonly bytes: Buffer;
+  readonly nextSequence: number;
+}
+
 /** nf_tables over one netlink socket, kept open: closing one that has deleted something costs an RCU grace period. */
 export class NfTablesNetlink {
   readonly #socket: NetlinkSocket;
@@ -178,15 +184,19 @@ export class NfTablesNetlink {
 
   /**
    * Commits what `build` makes: a whole batch, numbered from the given sequence number on, whose last message asks for
-   * an acknowledgement. Resolves to false when it makes nothing.
+   * an acknowledgement. Resolves to false when it makes nothing. It is made again if its numbers were taken meanwhile.
    * @throws NetlinkError when the kernel refuses the batch; nothing of it is then in force.
    */
   async commit(
-    build: (firstSequence: number) => { readonly bytes: Buffer; readonly nextSequence: number } | null,
+    build: (firstSequence: number) => Promise<NumberedBatch | null> | NumberedBatch | null,
   ): Promise<boolean> {
-    const first = this.#socket.takeSequences(0);
-    const built = build(first);
-    if (built === null) return false;
+    let first: number;
+    let built: NumberedBatch | null;
+    do {
+      first = this.#socket.takeSequences(0);
+      built = await build(first);
+      if (built === null) return false;
+    } while (this.#socket.takeSequences(0) !== first);
     this.#socket.takeSequences(built.nextSequence - first);
     const acks =
       built.bytes.length < BYTES_IN_PLACE

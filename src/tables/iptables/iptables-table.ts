@@ -9,6 +9,7 @@ import type { Family, TableName } from '../../model/family.js';
 import type { Features } from '../../model/features.js';
 import type { OperationObserver } from '../../model/operation.js';
 import type { ApplyResult, Reconciler } from '../../model/reconciler.js';
+import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import { CheckSchedule } from '../check-schedule.js';
 import { DesiredTable, type DirtyObjects, type TableCounts } from '../desired-table.js';
 import { MAX_WRITE_ATTEMPTS, READ_RETRY_DELAYS_MS, writeRetryDelayMs } from '../retry.js';
@@ -136,7 +137,7 @@ export class IptablesTable implements RuleTable, Reconciler {
       const isFresh = this.#known === null;
       const known = this.#known ?? (await this.#read());
       const dirty = this.#desired.takeDirty();
-      const plan = this.#plan(known, dirty, isFresh);
+      const plan = await this.#plan(known, dirty, isFresh);
       if (plan.needsFreshView) {
         this.#desired.putBack(dirty);
         this.#resync('edit of a kernel chain');
@@ -160,8 +161,8 @@ export class IptablesTable implements RuleTable, Reconciler {
     }
   }
 
-  #plan(known: KnownTable, dirty: DirtyObjects, isFresh: boolean): TablePlan {
-    return planTable({
+  #plan(known: KnownTable, dirty: DirtyObjects, isFresh: boolean): Promise<TablePlan> {
+    const input = {
       ...this.#options,
       wanted: this.#desired,
       known,
@@ -169,8 +170,9 @@ export class IptablesTable implements RuleTable, Reconciler {
       dirtyHooks: dirty.hooks,
       isFresh,
       undeletable: this.#undeletable,
-      render: (chainName, rules) => this.#render(chainName, rules),
-    });
+      render: (chainName: string, rules: readonly Rule[]) => this.#render(chainName, rules),
+    };
+    return planTable(input, new TimeSlices(this.#options.clock, SLICE_MS));
   }
 
   async #write(script: string): Promise<void> {

@@ -1,5 +1,6 @@
 // The pure middle of the iptables reconciler: wanted, known and dirty in, restore text and its effects out
 // (dataplane.md 4.5).
+import type { TimeSlices } from '../../base/time-slices.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { Chain, Rule } from '../../model/chain.js';
 import type { Operation } from '../../model/operation.js';
@@ -50,9 +51,12 @@ interface ChainWrite {
   readonly inPlaceOf: readonly string[] | null;
 }
 
-/** Plans one table. Nothing to do gives an empty script and no operations. */
-export function planTable(input: PlanInput): TablePlan {
-  return new Planner(input).plan();
+/**
+ * Plans one table. Nothing to do gives an empty script and no operations. Hands the event loop back between slices
+ * (null = it is not much); nothing may be wanted anew meanwhile.
+ */
+export function planTable(input: PlanInput, slices: TimeSlices | null): Promise<TablePlan> {
+  return new Planner(input).plan(slices);
 }
 
 class Planner {
@@ -69,10 +73,16 @@ class Planner {
     this.#script = new RestoreScript(input.table);
   }
 
-  plan(): TablePlan {
+  async plan(slices: TimeSlices | null): Promise<TablePlan> {
     // All forward references come before all rules, so that any rule may jump to any chain.
-    for (const name of this.#in.dirtyChains) this.#prepareChain(name);
-    for (const write of this.#writes) this.#writeChain(write);
+    for (const name of this.#in.dirtyChains) {
+      this.#prepareChain(name);
+      if (slices?.isOver() === true) await slices.pause();
+    }
+    for (const write of this.#writes) {
+      this.#writeChain(write);
+      if (slices?.isOver() === true) await slices.pause();
+    }
     for (const hook of this.#in.dirtyHooks) this.#writeHook(hook);
     // iptables-nft does not see the flush of a chain when it deletes it in the same transaction.
     if (this.#in.backend === 'nft' && this.#deletions.length > 0) {

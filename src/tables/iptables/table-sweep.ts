@@ -3,6 +3,7 @@
 import { errorMessage, ToolError } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
 import { MODERN_FEATURES } from '../../model/features.js';
+import type { Rule } from '../../model/chain.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { OperationObserver } from '../../model/operation.js';
 import type { SweepResult } from '../paced-cleanup.js';
@@ -36,7 +37,7 @@ export interface TableSweepOptions {
 export async function sweepTable(options: TableSweepOptions): Promise<number> {
   const undeletable = new Set<string>();
   for (let failures = 0; ; ) {
-    const plan = planSweep(options, await options.read(), undeletable);
+    const plan = await planSweep(options, await options.read(), undeletable);
     const script = plan.script.toString();
     if (script === '') return 0;
     try {
@@ -76,20 +77,25 @@ export async function sweepTables(
   return { operations, failures };
 }
 
-function planSweep(options: TableSweepOptions, known: KnownTable, undeletable: ReadonlySet<string>): TablePlan {
+function planSweep(
+  options: TableSweepOptions,
+  known: KnownTable,
+  undeletable: ReadonlySet<string>,
+): Promise<TablePlan> {
   const { chains, hooks } = findDifferences(known, [], [], () => undefined);
   const text = { family: options.family, features: MODERN_FEATURES };
-  return planTable({
+  const input = {
     family: options.family,
     table: options.table,
     backend: options.backend,
-    insertMode: 'insert',
+    insertMode: 'insert' as const,
     wanted: { chain: () => undefined, insertedRules: () => [], appendedRules: () => [] },
     known,
     dirtyChains: chains,
     dirtyHooks: hooks,
     isFresh: true,
     undeletable,
-    render: (chainName, rules) => renderChain(chainName, rules, text),
-  });
+    render: (chainName: string, rules: readonly Rule[]) => renderChain(chainName, rules, text),
+  };
+  return planTable(input, null);
 }

@@ -1,14 +1,16 @@
 // The nftables seam inside our own process: by netlink wherever we know the form, by a libnftables context kept open else.
 // One core serves all planes, so that it can tell their commits from those of others.
+import type { Clock } from '../../base/clock.js';
 import { errorMessage, NetlinkError, ToolError } from '../../base/errors.js';
 import { ownCopy } from '../../base/own-copy.js';
+import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { LibNftables } from '../../kernel/netlink/libnftables.js';
 import type { ElementKind, NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
 import type { ListedSet, ListedTable, NfTablesReader } from '../../kernel/netlink/nf-tables-read.js';
 import { canonicalElement } from '../../ipsets/nft-set-members.js';
 import { CommitLedger } from '../commit-ledger.js';
 import type { KernelNftMap, KernelNftTable, NftFamily, NftIo } from './io.js';
-import { compileScript, elementKind } from './script-compiler.js';
+import { compileInSlices, elementKind } from './script-compiler.js';
 import type { KernelNftSet } from '../../ipsets/nft-set.js';
 
 const NEW_SET = /^add (set|map) (ip|ip6|arp) (\S+) (\S+) \{(.*)\}/u;
@@ -19,6 +21,7 @@ export interface NetlinkNftIoOptions {
   readonly netlink: NfTablesNetlink;
   readonly reader: NfTablesReader;
   readonly fallback: NftIo;
+  readonly clock: Clock;
   /** Left out when nobody else of this process commits in this namespace. */
   readonly ledger?: CommitLedger;
 }
@@ -93,8 +96,9 @@ export class NetlinkNftIo implements NftIo {
   /** Whether all statements could be said in netlink, and were. */
   async #commit(statements: readonly string[]): Promise<boolean> {
     let made: ReadonlyMap<string, ElementKind> = new Map();
-    const isDone = await this.#options.netlink.commit((firstSequence) => {
-      const compiled = compileScript(statements, this.#kinds, firstSequence);
+    const slices = new TimeSlices(this.#options.clock, SLICE_MS);
+    const isDone = await this.#options.netlink.commit(async (firstSequence) => {
+      const compiled = await compileInSlices(statements, this.#kinds, firstSequence, slices);
       if (compiled === null) return null;
       made = compiled.made;
       return compiled.batch.finish();

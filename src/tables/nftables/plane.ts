@@ -4,6 +4,7 @@ import type { Clock } from '../../base/clock.js';
 import { sleep } from '../../base/clock.js';
 import { BugError, DataplaneError, errorMessage } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
+import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { IpSetReconciler } from '../../ipsets/ip-sets.js';
 import type { TableName } from '../../model/family.js';
 import type { Features } from '../../model/features.js';
@@ -69,8 +70,8 @@ const READ_SHARE = 20;
  */
 export class NftablesPlane implements Reconciler {
   readonly name: string;
-  /** Sets of this family, for managers and the apply loop. Written with the table. */
   readonly family: NftFamily;
+  /** Sets of this family, for managers and the apply loop. Written with the table. */
   readonly sets: IpSetReconciler;
   readonly #options: NftablesPlaneOptions;
   readonly #log: Logger;
@@ -190,7 +191,8 @@ export class NftablesPlane implements Reconciler {
       try {
         if (this.#needsRead) fresh = await this.#read(failures > 0, wishes);
         if (failures >= FAILURES_BEFORE_REBUILD) this.#state.rebuild();
-        const plan = this.#state.plan(await this.#existingDevices());
+        const devices = await this.#existingDevices();
+        const plan = await this.#state.plan(devices, new TimeSlices(clock, SLICE_MS));
         this.#retryMissingDevices(plan, wishes);
         if (plan.isEmpty) {
           this.#state.commit(plan);

@@ -1,5 +1,6 @@
 // Turns a transaction's text, as script.ts writes it, into one netlink batch. A statement of another form gives null:
 // then the whole transaction is libnftables's.
+import type { TimeSlices } from '../../base/time-slices.js';
 import { type ElementKind, type ElementChange } from '../../kernel/netlink/nf-tables.js';
 import { NfBatch, type SetForm } from '../../kernel/netlink/nf-batch.js';
 import type { NftFamily } from './io.js';
@@ -128,8 +129,20 @@ class ScriptCompiler {
   }
 }
 
+function openScript(
+  statements: readonly string[],
+  kinds: ElementKinds,
+  firstSequence: number,
+): { readonly batch: NfBatch; readonly compiler: ScriptCompiler } | null {
+  const first = FIRST.exec(statements[0] ?? '');
+  if (first === null) return null;
+  const batch = new NfBatch(first[1] as NftFamily, first[2] ?? '', firstSequence);
+  return { batch, compiler: new ScriptCompiler(batch, kinds) };
+}
+
 /**
- * Compiles the statements of one table. `firstSequence` numbers the messages.
+ * Compiles the statements of one table; null if one of them has a form that is not known here. `firstSequence` numbers
+ * the messages.
  * @throws NetlinkError for an element that is not what its set holds.
  */
 export function compileScript(
@@ -137,10 +150,24 @@ export function compileScript(
   kinds: ElementKinds,
   firstSequence: number,
 ): CompiledScript | null {
-  const first = FIRST.exec(statements[0] ?? '');
-  if (first === null) return null;
-  const batch = new NfBatch(first[1] as NftFamily, first[2] ?? '', firstSequence);
-  const compiler = new ScriptCompiler(batch, kinds);
-  for (const statement of statements) if (!compiler.statement(statement)) return null;
-  return { batch, made: compiler.made };
+  const script = openScript(statements, kinds, firstSequence);
+  if (script === null) return null;
+  for (const statement of statements) if (!script.compiler.statement(statement)) return null;
+  return { batch: script.batch, made: script.compiler.made };
+}
+
+/** The same for scripts that may be long: hands the event loop back between slices. */
+export async function compileInSlices(
+  statements: readonly string[],
+  kinds: ElementKinds,
+  firstSequence: number,
+  slices: TimeSlices,
+): Promise<CompiledScript | null> {
+  const script = openScript(statements, kinds, firstSequence);
+  if (script === null) return null;
+  for (const statement of statements) {
+    if (!script.compiler.statement(statement)) return null;
+    if (slices.isOver()) await slices.pause();
+  }
+  return { batch: script.batch, made: script.compiler.made };
 }

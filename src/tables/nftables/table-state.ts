@@ -2,6 +2,7 @@
 // changes of the next transaction out.
 import { BugError } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
+import type { TimeSlices } from '../../base/time-slices.js';
 import { NftSets, type SetPlan } from '../../ipsets/nft-sets.js';
 import type { TableName } from '../../model/family.js';
 import type { Features } from '../../model/features.js';
@@ -109,10 +110,11 @@ export class TableState {
   }
 
   /**
-   * The changes to write; proportional to what changed. `existingDevices` is asked for flowtable devices only. Throws
-   * for a chain that cannot be printed and that everything depends on.
+   * The changes to write; proportional to what changed. `existingDevices` is asked for flowtable devices only. Hands the
+   * event loop back between slices; nothing may be wanted anew meanwhile. Rejects for a chain that cannot be printed and
+   * that everything depends on.
    */
-  plan(existingDevices: ReadonlySet<string>): TablePlan {
+  async plan(existingDevices: ReadonlySet<string>, slices: TimeSlices): Promise<TablePlan> {
     if (this.sets.needsNewTable) this.rebuild();
     if (this.#start !== 'keep') this.#forgetKernel();
     this.chains.setsChanged(this.sets.takeShaken());
@@ -125,7 +127,10 @@ export class TableState {
       const dirty = layer.desired.takeDirty();
       taken.set(layer, dirty);
       for (const hook of dirty.hooks) this.#planHook(layer, hook, chains);
-      for (const name of dirty.chains) this.#planChain(layer, name, chains, deletedChains);
+      for (const name of dirty.chains) {
+        this.#planChain(layer, name, chains, deletedChains);
+        if (slices.isOver()) await slices.pause();
+      }
       for (const [name, keys] of dirty.maps) this.#planMap(layer, name, keys, maps, deletedMaps);
     }
     deletedChains.push(...this.#strayChains);

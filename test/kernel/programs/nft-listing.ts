@@ -6,6 +6,7 @@ import { NfTablesNetlink } from '../../../src/kernel/netlink/nf-tables.js';
 import { NfTablesReader } from '../../../src/kernel/netlink/nf-tables-read.js';
 import { CommandNftIo } from '../../../src/tables/nftables/command-io.js';
 import type { KernelNftTable, NftFamily, NftIo } from '../../../src/tables/nftables/io.js';
+import { systemClock } from '../../../src/kernel/system-clock.js';
 import { NetlinkNftIo } from '../../../src/tables/nftables/netlink-io.js';
 
 const native = loadNativeLibrary();
@@ -17,6 +18,7 @@ const byNetlink = new NetlinkNftIo({
   netlink: new NfTablesNetlink(native.library),
   reader: new NfTablesReader(native.library),
   fallback: byTool,
+  clock: systemClock,
 });
 
 function plain(table: KernelNftTable | null): unknown {

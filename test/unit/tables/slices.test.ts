@@ -1,0 +1,83 @@
+// Bulk work on tables hands the event loop back every slice, however much there is to print and compile.
+import { expect, test } from 'vitest';
+import type { Clock, Timer } from '../../../src/base/clock.js';
+import { silentLogger } from '../../../src/base/logger.js';
+import { SLICE_MS, TimeSlices } from '../../../src/base/time-slices.js';
+import { MODERN_FEATURES } from '../../../src/model/features.js';
+import type { KernelNftTable } from '../../../src/tables/nftables/io.js';
+import { NftablesPlane } from '../../../src/tables/nftables/plane.js';
+import { compileInSlices, compileScript } from '../../../src/tables/nftables/script-compiler.js';
+import { FakeNftKernel } from '../../fakes/nft-kernel.js';
+import { ACCEPT, chain, from, jump } from './nftables-setup.js';
+
+/** A clock on which every look takes a millisecond, so that work has a length that no machine decides. */
+class LookingClock implements Clock {
+  pauses = 0;
+  #nowMs = 0;
+
+  nowMs(): number {
+    this.#nowMs += 1;
+    return this.#nowMs;
+  }
+
+  wallMs(): number {
+    return this.#nowMs;
+  }
+
+  setTimer(_delayMs: number, callback: () => void): Timer {
+    this.pauses += 1;
+    setImmediate(callback);
+    return { cancel: () => undefined };
+  }
+}
+
+const CHAINS = 2_500;
+
+test('NftablesPlane.apply, 50,000 rules, pauses after each slice and writes all in one transaction', async () => {
+  const clock = new LookingClock();
+  const kernel = new FakeNftKernel();
+  const plane = new NftablesPlane({
+    family: 'ip',
+    features: MODERN_FEATURES,
+    refreshIntervalMs: 0,
+    io: kernel,
+    clock,
+    log: silentLogger,
+    onOperation: () => undefined,
+    required: true,
+  });
+  const filter = plane.layer('filter');
+  const names = Array.from({ length: CHAINS }, (_, index) => `cali-pi-${index}`);
+  const rules = Array.from({ length: 20 }, (_, index) => from(`10.0.0.${index}/32`, ACCEPT));
+  for (const name of names) filter.setChain(chain(name, ...rules));
+  filter.setInsertedRules('FORWARD', names.map(jump));
+  let turns = 0;
+  let isDone = false;
+  const turn = (): void => {
+    turns += 1;
+    if (!isDone) setImmediate(turn);
+  };
+  setImmediate(turn);
+  await plane.apply();
+  isDone = true;
+  // One look for each chain, a millisecond each; a look more for each pause.
+  expect(clock.pauses).toBeGreaterThanOrEqual(Math.floor(CHAINS / (SLICE_MS + 1)));
+  expect(turns).toBeGreaterThanOrEqual(clock.pauses);
+  const table: KernelNftTable | null = await kernel.listTable('ip', 'calico');
+  expect([...(table?.chains.keys() ?? [])].filter((name) => name.startsWith('filter-cali-pi-'))).toHaveLength(CHAINS);
+  expect(kernel.transactions).toHaveLength(1);
+});
+
+test('compileInSlices, long script, pauses and makes the same bytes', async () => {
+  const clock = new LookingClock();
+  const statements = Array.from(
+    { length: 1_000 },
+    (_, index) => `add rule ip calico filter-cali-pi-${index >> 4} counter accept comment "cali:${index}"`,
+  );
+  const whole = compileScript(statements, new Map(), 7);
+  const sliced = await compileInSlices(statements, new Map(), 7, new TimeSlices(clock, SLICE_MS));
+  expect(clock.pauses).toBeGreaterThanOrEqual(Math.floor(statements.length / (SLICE_MS + 1)));
+  const bytes = whole?.batch.finish().bytes;
+  expect(bytes?.length).toBeGreaterThan(0);
+  expect(sliced?.batch.finish().bytes.equals(bytes ?? Buffer.alloc(0))).toBe(true);
+});
