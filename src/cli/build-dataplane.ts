@@ -13,6 +13,7 @@ import type { DataplaneConfig } from '../model/config.js';
 import type { Reconciler } from '../model/reconciler.js';
 import type { ConfigUpdate } from '../protocol/gen/felix/felixbackend_pb.js';
 import { measureDataplane } from './dataplane-gauges.js';
+import { measuredWireguard, measureWireguard } from './wireguard-gauges.js';
 import { createParts, type DataplaneBuilderOptions, type Parts } from './dataplane-parts.js';
 import { checkIpvs, restartChecks, type RestartWatch } from './restart-watch.js';
 
@@ -129,7 +130,11 @@ export async function buildDataplane(
   const { v4, v6 } = parts.networking;
   const counted = { tables: parts.backends.counted, routes: v6 === null ? [v4.routes] : [v4.routes, v6.routes] };
   const { driverMetrics, metrics } = builder;
-  driverMetrics.measureBy(() => measureDataplane(metrics, counted));
+  const wireguard = measuredWireguard(config, access);
+  driverMetrics.measureBy(() => {
+    measureDataplane(metrics, counted);
+    if (wireguard !== null) measureWireguard(metrics, wireguard);
+  });
   driverMetrics.configWarnings(parsed.warnings.length);
   const statusFiles = new EndpointStatusFiles({
     prefix: options.statusPathPrefix ?? config.endpointStatusPathPrefix,

@@ -11,7 +11,7 @@ import {
   type WireguardDeviceChange,
   WireguardDeviceReader,
 } from '../kernel/netlink/wireguard.js';
-import type { WireguardChange, WireguardControl, WireguardDeviceState } from './wireguard.js';
+import type { WireguardChange, WireguardControl, WireguardDeviceState, WireguardTraffic } from './wireguard.js';
 
 /** A dump that a change interrupted is taken again this often. */
 const DUMP_ATTEMPTS = 5;
@@ -43,6 +43,21 @@ export class NetlinkWireguard implements WireguardControl {
         if (error.errno !== RETRY_ERRNOS.interrupted || attempt === DUMP_ATTEMPTS) throw error;
       }
     }
+  }
+
+  /** See WireguardControl. */
+  traffic(deviceName: string): WireguardTraffic | null {
+    const reader = new WireguardDeviceReader();
+    try {
+      const request = readDeviceRequest(this.#family(), deviceName);
+      this.#netlink.dump(request, (message) => reader.read(genericAttributes(message)));
+    } catch {
+      // No such device, no Wireguard, or an interrupted dump: the next scrape asks again.
+      return null;
+    }
+    const device = reader.finish();
+    if (device === null) return null;
+    return { publicKey: device.publicKey, listenPort: device.listenPort, peers: reader.traffic() };
   }
 
   /** Rejects with EOPNOTSUPP when the kernel has no Wireguard; with EINVAL, before anything is sent, for a bad value. */

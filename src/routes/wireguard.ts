@@ -42,6 +42,21 @@ export interface WireguardDeviceState {
   readonly peers: readonly WireguardKernelPeer[];
 }
 
+/** What went over a device, peer by peer. */
+export interface WireguardTraffic {
+  /** Empty while the device has no private key. */
+  readonly publicKey: string;
+  readonly listenPort: number;
+  readonly peers: readonly {
+    readonly publicKey: string;
+    readonly endpoint: WireguardKernelPeer['endpoint'];
+    readonly sentBytes: bigint;
+    readonly receivedBytes: bigint;
+    /** Seconds since 1970; null = there was none yet. */
+    readonly lastHandshake: bigint | null;
+  }[];
+}
+
 /** One change of a device. All changes of one call are one generic netlink message, or as few as it takes. */
 export type WireguardChange =
   | { readonly op: 'generate-key' }
@@ -55,6 +70,8 @@ export type WireguardChange =
 export interface WireguardControl {
   /** The device, or null when it does not exist or is of another kind. */
   read(deviceName: string): Promise<WireguardDeviceState | null>;
+  /** What went over the device until now; null where it cannot be told. Never throws. */
+  traffic(deviceName: string): WireguardTraffic | null;
   /** Carries the changes out in order. */
   configure(deviceName: string, changes: readonly WireguardChange[]): Promise<void>;
 }

@@ -12,7 +12,16 @@ export const WIREGUARD_FAMILY = 'wireguard';
 const VERSION = 1;
 const COMMAND = { getDevice: 0, setDevice: 1 } as const;
 const DEVICE = { ifname: 2, privateKey: 3, publicKey: 4, flags: 5, listenPort: 6, mark: 7, peers: 8 } as const;
-const PEER = { publicKey: 1, flags: 3, endpoint: 4, keepalive: 5, allowedIps: 9 } as const;
+const PEER = {
+  publicKey: 1,
+  flags: 3,
+  endpoint: 4,
+  keepalive: 5,
+  lastHandshake: 6,
+  receivedBytes: 7,
+  sentBytes: 8,
+  allowedIps: 9,
+} as const;
 const ALLOWED_IP = { family: 1, address: 2, length: 3 } as const;
 const PEER_FLAG = { remove: 1, replaceAllowedIps: 2 } as const;
 /** Kind of a list's members: the kernel does not look at it. */
@@ -39,6 +48,16 @@ export interface WireguardPeerMessage {
   readonly allowedIps: readonly string[];
   /** 0 = off. The kernel counts in seconds. */
   readonly keepaliveMs: number;
+}
+
+/** What went to and came from a peer since it was made. */
+export interface WireguardPeerTraffic {
+  readonly publicKey: string;
+  readonly endpoint: WireguardPeerMessage['endpoint'];
+  readonly sentBytes: bigint;
+  readonly receivedBytes: bigint;
+  /** Seconds since 1970; null = there was none yet. */
+  readonly lastHandshake: bigint | null;
 }
 
 /** A device as a dump tells of it; its private key is never read out of the message. */
@@ -240,6 +259,8 @@ export class WireguardDeviceReader {
     allowedIps: string[];
   }[] = [];
 
+  readonly #traffic: WireguardPeerTraffic[] = [];
+
   /** Takes the attributes of one message. Ones that are not known, or too short for what they are, are left out. */
   read(data: Buffer): void {
     this.#seen = true;
@@ -259,6 +280,11 @@ export class WireguardDeviceReader {
     return { publicKey: this.#publicKey, listenPort: this.#listenPort, mark: this.#mark, peers: this.#peers };
   }
 
+  /** Traffic of each peer that was read, in the order of the peers. */
+  traffic(): readonly WireguardPeerTraffic[] {
+    return this.#traffic;
+  }
+
   #readPeer(data: Buffer): void {
     const attributes = parseAttributes(data);
     const key = attributes.get(PEER.publicKey);
@@ -275,6 +301,7 @@ export class WireguardDeviceReader {
         allowedIps: [],
       };
       this.#peers.push(peer);
+      this.#traffic.push(readTraffic(publicKey, peer.endpoint, attributes));
     }
     const { allowedIps } = peer;
     const list = attributes.get(PEER.allowedIps);
@@ -284,6 +311,26 @@ export class WireguardDeviceReader {
       if (prefix !== null) allowedIps.push(prefix);
     });
   }
+}
+
+function readTraffic(
+  publicKey: string,
+  endpoint: WireguardPeerMessage['endpoint'],
+  attributes: ReadonlyMap<number, Buffer>,
+): WireguardPeerTraffic {
+  // struct __kernel_timespec begins with the seconds.
+  const handshake = readU64(attributes.get(PEER.lastHandshake));
+  return {
+    publicKey,
+    endpoint,
+    sentBytes: readU64(attributes.get(PEER.sentBytes)),
+    receivedBytes: readU64(attributes.get(PEER.receivedBytes)),
+    lastHandshake: handshake === 0n ? null : handshake,
+  };
+}
+
+function readU64(value: Buffer | undefined): bigint {
+  return value === undefined || value.length < 8 ? 0n : value.readBigUInt64LE(0);
 }
 
 function readAllowedIp(data: Buffer): string | null {

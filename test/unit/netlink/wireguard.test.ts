@@ -162,6 +162,40 @@ describe('WireguardDeviceReader', () => {
     );
   });
 
+  it('reads bytes and handshake of each peer, and null before the first handshake', () => {
+    // WGPEER_A_PUBLIC_KEY, LAST_HANDSHAKE_TIME (seconds and nanoseconds), RX_BYTES, TX_BYTES of linux/wireguard.h.
+    const u64 = (...values: bigint[]): Buffer => {
+      const bytes = Buffer.alloc(8 * values.length);
+      for (const [index, value] of values.entries()) bytes.writeBigUInt64LE(value, 8 * index);
+      return bytes;
+    };
+    const writer = new MessageWriter().begin(FAMILY, 0, 1);
+    const start = writer.length;
+    writer.nested(8, (list) => {
+      list.nested(0, (peer) =>
+        peer
+          .attribute(1, Buffer.alloc(32, 0xaa))
+          .attribute(4, encodeEndpoint('192.168.0.2', 51820))
+          .attribute(6, u64(1_795_000_000n, 5n))
+          .attribute(7, u64(1_500n))
+          .attribute(8, u64(2n ** 40n)),
+      );
+      list.nested(0, (peer) => peer.attribute(1, Buffer.alloc(32, 0xbb)).attribute(6, u64(0n, 0n)));
+    });
+    const reader = new WireguardDeviceReader();
+    reader.read(Buffer.from(writer.end().finish()).subarray(start));
+    expect(reader.traffic()).toEqual([
+      {
+        publicKey: keyOf(0xaa),
+        endpoint: { address: '192.168.0.2', port: 51820 },
+        receivedBytes: 1_500n,
+        sentBytes: 2n ** 40n,
+        lastHandshake: 1_795_000_000n,
+      },
+      { publicKey: keyOf(0xbb), endpoint: null, receivedBytes: 0n, sentBytes: 0n, lastHandshake: null },
+    ]);
+  });
+
   it('says null when no message came', () => {
     expect(new WireguardDeviceReader().finish()).toBeNull();
   });

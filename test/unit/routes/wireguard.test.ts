@@ -27,6 +27,10 @@ class FakeWireguard implements WireguardControl {
     return Promise.resolve({ publicKey, listenPort, mark, peers: [...this.peers.values()] });
   }
 
+  traffic(): null {
+    return null;
+  }
+
   configure(_deviceName: string, changes: readonly WireguardChange[]): Promise<void> {
     if (this.fail !== null) return Promise.reject(this.fail);
     for (const change of changes) {
