@@ -163,11 +163,21 @@ async function runManagers(
   for (const manager of managers) {
     if (slices.isOver()) await slices.pause();
     try {
-      if (!manager.completeDeferredWork()) outcome.dirty = true;
+      if (!(await completeInSlices(manager, slices))) outcome.dirty = true;
     } catch (error) {
       outcome.dirty = true;
       log.error(`${manager.name} failed to complete its work`, { error: errorMessage(error) });
     }
+  }
+}
+
+async function completeInSlices(manager: Manager, slices: TimeSlices): Promise<boolean> {
+  if (manager.deferredSteps === undefined) return manager.completeDeferredWork();
+  const steps = manager.deferredSteps();
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+    if (slices.isOver()) await slices.pause();
   }
 }
 

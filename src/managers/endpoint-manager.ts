@@ -123,16 +123,23 @@ export class EndpointManager implements Manager {
   }
 
   completeDeferredWork(): boolean {
+    return finish(this.deferredSteps());
+  }
+
+  /** See Manager. */
+  *deferredSteps(): Generator<void, boolean> {
     for (const unit of this.#options.policies.takeRegroup()) {
       forUnit(unit, this.#workloads, this.#hosts, (endpoints, interfaceName) => endpoints.markDirty(interfaceName));
     }
-    const changed = { workloads: this.#workloads.program(), hosts: this.#hosts.program() };
+    this.#workloads.program();
+    const hosts = this.#hosts.program();
+    yield;
     // Referring to something that is not active gives it closed chains; only now is it known who refers to what.
-    this.#options.policies.settle();
+    yield* this.#options.policies.settle();
     const { all, preDnat, untracked } = this.#hosts.names;
     this.#dispatch.update(
       { workloads: this.#workloads.names, hosts: all, hostsWithPreDnat: preDnat, hostsWithUntracked: untracked },
-      changed,
+      { workloads: this.#workloads.takeChangedNames(), hosts },
     );
     this.#openMarked();
     this.#rpfSkip.flush();
@@ -150,7 +157,7 @@ export class EndpointManager implements Manager {
     }
     this.#workloads.program();
     this.#hosts.program();
-    this.#options.policies.settle();
+    finish(this.#options.policies.settle());
   }
 
   /** Everything that is closed instead of programmed right now, of all families; replaces the former list. */
@@ -193,6 +200,14 @@ export class EndpointManager implements Manager {
       if (owner !== null) units.add(owner);
     }
     return units;
+  }
+}
+
+/** Takes all steps at once. */
+function finish<Result>(steps: Generator<void, Result>): Result {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
   }
 }
 

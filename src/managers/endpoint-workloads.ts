@@ -113,11 +113,8 @@ export class WorkloadEndpoints {
     return (this.#chains.ownerOf(chainName) as UnitKey | undefined) ?? null;
   }
 
-  /**
-   * Programs what changed; returns the names that came or went. In the order of names: marks depend on it.
-   */
-  program(): ReadonlySet<string> {
-    this.#changedNames = new Set();
+  /** Programs what changed. In the order of names: marks depend on it. */
+  program(): void {
     for (const interfaceName of [...this.#dirty].sort(compareBytes)) {
       const record = this.#store.ownerOf(interfaceName);
       const previous = this.#programmed.get(interfaceName);
@@ -126,7 +123,13 @@ export class WorkloadEndpoints {
       if (previous !== undefined && previous.key !== record?.key) this.#options.statuses.markWorkload(previous.id);
     }
     this.#dirty.clear();
-    return this.#changedNames;
+  }
+
+  /** The names that came or went since the last call. */
+  takeChangedNames(): ReadonlySet<string> {
+    const names = this.#changedNames;
+    this.#changedNames = new Set();
+    return names;
   }
 
   /** Status of an endpoint now; `isClosed` says whether a unit uses something that is closed. */

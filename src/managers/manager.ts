@@ -17,4 +17,9 @@ export interface Manager {
   resolveUpdateBatch?(): void;
   /** Second phase: hand the desired state to the sinks. Returns false to be called again soon (something is missing). */
   completeDeferredWork(): boolean;
+  /**
+   * The same in steps, for work that may be long: between two of them other things than managers may have their turn.
+   * Called instead of `completeDeferredWork` where it is there.
+   */
+  deferredSteps?(): Generator<void, boolean>;
 }

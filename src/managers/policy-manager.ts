@@ -112,14 +112,18 @@ export class PolicyManager implements Manager {
     return true;
   }
 
-  /** Programs all that changed. Called by the endpoint manager in every apply, after it changed who refers to what. */
-  settle(): void {
+  /**
+   * Programs all that changed, a policy or profile a step. Called by the endpoint manager in every apply, after it
+   * changed who refers to what.
+   */
+  *settle(): Generator<void, void> {
     for (const entry of this.#policies.takeDirty()) {
       this.#program(
         entry,
         () => this.#renderPolicy(entry),
         (reason) => this.#closedPolicy(entry.id, reason),
       );
+      yield;
     }
     for (const entry of this.#profiles.takeDirty()) {
       this.#program(
@@ -127,6 +131,7 @@ export class PolicyManager implements Manager {
         () => this.#renderProfile(entry),
         (reason) => this.#closedProfile(entry.id, reason),
       );
+      yield;
     }
   }
 
