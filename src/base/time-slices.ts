@@ -39,7 +39,7 @@ export class TimeSlices {
     this.#startMs = this.#clock.nowMs();
   }
 
-  /** The same at once, for elements that take their time. */
+  /** Whether the slice is over, for elements that take their time: asked before {@link pause}, they cost no promise. */
   isOver(): boolean {
     return this.#clock.nowMs() - this.#startMs >= this.#sliceMs;
   }

@@ -48,8 +48,8 @@ export class ArpChains {
     for (const [mapName, elements] of this.#elements) {
       const chainName = targets.get(mapName);
       if (elements.get(interfaceName) === chainName) continue;
-      this.#changes.set(mapName, this.#changes.get(mapName) ?? new Map<string, string | null>());
-      this.#changes.get(mapName)?.set(interfaceName, chainName ?? null);
+      const changes = this.#changes.get(mapName) ?? new Map<string, string | null>();
+      this.#changes.set(mapName, changes.set(interfaceName, chainName ?? null));
       if (chainName === undefined) elements.delete(interfaceName);
       else elements.set(interfaceName, chainName);
     }

@@ -1,10 +1,11 @@
 // The spawn implementation of the iptables seam: one iptables-save or iptables-restore process a call.
 import { ToolError } from '../../base/errors.js';
 import type { Command, CommandResult, CommandRunner } from '../../kernel/command.js';
+import type { TableComments } from '../../kernel/netlink/xtables-reader.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { CommitLedger } from '../commit-ledger.js';
 import type { IptablesIo } from './io.js';
-import { isAsKnown, type KnownTable, type TableComments } from './read.js';
+import { isAsKnown, type KnownTable } from './read.js';
 
 /** What the commands depend on. */
 export interface CommandIptablesIoOptions {

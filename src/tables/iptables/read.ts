@@ -1,6 +1,7 @@
 // Reads what iptables-save prints into hashes per chain: all that a reconciler needs to know of the kernel
 // (dataplane.md 4.4).
 import { ownCopy } from '../../base/own-copy.js';
+import type { TableComments } from '../../kernel/netlink/xtables-reader.js';
 import type { TableName } from '../../model/family.js';
 import { isOldRule, isOurChain } from '../ownership.js';
 
@@ -77,9 +78,6 @@ function word(line: string, from: number): string {
   const space = line.indexOf(' ', from);
   return ownCopy(line.slice(from, space < 0 ? line.length : space));
 }
-
-/** First comment of each rule, by chain, in order; the empty text for a rule without one. */
-export type TableComments = ReadonlyMap<string, readonly string[]>;
 
 /**
  * Whether a table with these comments holds our chains, and others' chains with rules of ours, as they are known. What
