@@ -13,21 +13,13 @@ import type { ToDataplanePayload } from '../../src/protocol/session.js';
 import { STREAM_FILE } from '../../src/transport/recording.js';
 import { redact } from '../../src/transport/redaction.js';
 import { canonical } from '../fixtures/canonical.js';
-import { type Mode, splitFrames } from '../fixtures/recording.js';
+import { splitFrames } from '../fixtures/recording.js';
 import { waitFor } from '../kernel/support/driver-process.js';
 import { FelixNode } from './felix-node.js';
 import { Dice, HOST_SCRIPT, RandomCluster, randomParameters } from './random-resources.js';
 import { INITIAL, NAMESPACED, type Resource } from './resources.js';
+import type { RunOptions } from './run-options.js';
 import { missingTraces, SENTINEL_LINK, sentinels } from './sentinel.js';
-
-/** What is run. */
-export interface MockRunOptions {
-  readonly felix: string;
-  readonly mode: Mode;
-  readonly seed: string | undefined;
-  readonly runs: number;
-  readonly report: (what: string, faults: readonly string[]) => void;
-}
 
 const STEPS = 6;
 const STREAM_PATIENCE_MS = 8_000;
@@ -125,7 +117,7 @@ async function compared(node: FelixNode, mock: FedMock): Promise<string[]> {
   return [];
 }
 
-async function mockRun(seed: number, { felix, mode }: MockRunOptions): Promise<string[]> {
+async function mockRun(seed: number, { felix, mode }: RunOptions): Promise<string[]> {
   const dice = new Dice(seed);
   const parameters = randomParameters(dice);
   const cluster = new RandomCluster(dice);
@@ -176,7 +168,7 @@ async function mockRun(seed: number, { felix, mode }: MockRunOptions): Promise<s
 }
 
 /** Carries out runs with one seed after the other. */
-export async function mockRuns(options: MockRunOptions): Promise<void> {
+export async function mockRuns(options: RunOptions): Promise<void> {
   const first = Number(options.seed ?? Date.now() % 1_000_000);
   for (let run = 0; run < options.runs; run += 1)
     options.report(`${options.mode} mock --seed ${first + run}`, await mockRun(first + run, options));

@@ -7,17 +7,13 @@ import { withoutDifferences, withoutShaping, withoutWords } from './known-differ
 import { Dice, HOST_SCRIPT, RandomCluster, randomParameters } from './random-resources.js';
 import { hostEvent } from './random-host.js';
 import { INITIAL, type Resource } from './resources.js';
+import type { RunOptions } from './run-options.js';
 import { missingTraces, SENTINEL_LINK, sentinels } from './sentinel.js';
 import { differenceText, differingFiles } from './text.js';
 
 /** What is run. */
-export interface RandomOptions {
-  readonly felix: string;
-  readonly mode: Mode;
+export interface RandomOptions extends RunOptions {
   readonly plane: Plane;
-  readonly seed: string | undefined;
-  readonly runs: number;
-  readonly report: (what: string, faults: readonly string[]) => void;
 }
 
 const STEPS = 6;

@@ -1,37 +1,17 @@
 // A manager's long work is cut into slices, and counts as a whole.
 import { expect, test } from 'vitest';
-import type { Clock, Timer } from '../../../src/base/clock.js';
 import { silentLogger } from '../../../src/base/logger.js';
 import { SLICE_MS } from '../../../src/base/time-slices.js';
 import { applyOnce, type ApplyPhases } from '../../../src/driver/phases.js';
 import type { Manager } from '../../../src/managers/manager.js';
-
-/** A clock that only work moves. */
-class WorkingClock implements Clock {
-  pauses = 0;
-  ms = 0;
-
-  nowMs(): number {
-    return this.ms;
-  }
-
-  wallMs(): number {
-    return this.ms;
-  }
-
-  setTimer(_delayMs: number, callback: () => void): Timer {
-    this.pauses += 1;
-    setImmediate(callback);
-    return { cancel: () => undefined };
-  }
-}
+import { WorkClock } from '../../fakes/slices.js';
 
 function phasesOf(manager: Manager): ApplyPhases {
   return { managers: [manager], interfaceSettings: [], ipSets: [], links: [], routes: [], tables: [], cleanups: [] };
 }
 
 test('applyOnce, a manager with many steps, pauses after each slice and takes its word', async () => {
-  const clock = new WorkingClock();
+  const clock = new WorkClock();
   let steps = 0;
   const manager: Manager = {
     name: 'slow',
@@ -54,7 +34,7 @@ test('applyOnce, a manager with many steps, pauses after each slice and takes it
 });
 
 test('applyOnce, a step that throws, is logged, and the apply goes on dirty', async () => {
-  const clock = new WorkingClock();
+  const clock = new WorkClock();
   const manager: Manager = {
     name: 'broken',
     onMessage: () => undefined,

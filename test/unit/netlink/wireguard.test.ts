@@ -14,6 +14,7 @@ import {
   type WireguardPeerMessage,
 } from '../../../src/kernel/netlink/wireguard.js';
 import { NetlinkWireguard } from '../../../src/routes/netlink-wireguard.js';
+import { MUTE } from '../../fakes/native-library.js';
 
 const FAMILY = 0x1c;
 const keyOf = (byte: number): string => Buffer.alloc(32, byte).toString('base64');
@@ -213,9 +214,7 @@ function answering(errno: number): { readonly library: NativeLibrary; readonly s
   const sent: Buffer[] = [];
   let waiting: Buffer | null = null;
   const library: NativeLibrary = {
-    socket: () => 3,
-    connect: () => 0,
-    bind: () => 0,
+    ...MUTE,
     send: (_fd, data, length) => {
       sent.push(Buffer.from(data));
       waiting = Buffer.alloc(36);
@@ -232,15 +231,6 @@ function answering(errno: number): { readonly library: NativeLibrary; readonly s
       waiting = null;
       return length;
     },
-    getsockopt: () => -1,
-    getsockoptInThread: () => Promise.resolve(-1),
-    setsockopt: () => 0,
-    close: () => 0,
-    getsockname: () => -1,
-    ifNameToIndex: () => 0,
-    attachFilter: () => -1,
-    errno: () => 11,
-    poll: () => ({ stop: () => undefined }),
   };
   return { library, sent };
 }

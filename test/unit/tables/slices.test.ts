@@ -1,6 +1,5 @@
 // Bulk work on tables hands the event loop back every slice, however much there is to print and compile.
 import { expect, test } from 'vitest';
-import type { Clock, Timer } from '../../../src/base/clock.js';
 import { silentLogger } from '../../../src/base/logger.js';
 import { SLICE_MS, TimeSlices } from '../../../src/base/time-slices.js';
 import { MODERN_FEATURES } from '../../../src/model/features.js';
@@ -8,33 +7,15 @@ import type { KernelNftTable } from '../../../src/tables/nftables/io.js';
 import { NftablesPlane } from '../../../src/tables/nftables/plane.js';
 import { compileInSlices, compileScript } from '../../../src/tables/nftables/script-compiler.js';
 import { FakeNftKernel } from '../../fakes/nft-kernel.js';
+import { countTurns, WorkClock } from '../../fakes/slices.js';
 import { ACCEPT, chain, from, jump } from './nftables-setup.js';
 
-/** A clock on which every look takes a millisecond, so that work has a length that no machine decides. */
-class LookingClock implements Clock {
-  pauses = 0;
-  #nowMs = 0;
-
-  nowMs(): number {
-    this.#nowMs += 1;
-    return this.#nowMs;
-  }
-
-  wallMs(): number {
-    return this.#nowMs;
-  }
-
-  setTimer(_delayMs: number, callback: () => void): Timer {
-    this.pauses += 1;
-    setImmediate(callback);
-    return { cancel: () => undefined };
-  }
-}
-
+/** Every look takes a millisecond, so that work has a length that no machine decides. */
+const LOOK_MS = 1;
 const CHAINS = 2_500;
 
 test('NftablesPlane.apply, 50,000 rules, pauses after each slice and writes all in one transaction', async () => {
-  const clock = new LookingClock();
+  const clock = new WorkClock(LOOK_MS);
   const kernel = new FakeNftKernel();
   const plane = new NftablesPlane({
     family: 'ip',
@@ -51,25 +32,19 @@ test('NftablesPlane.apply, 50,000 rules, pauses after each slice and writes all 
   const rules = Array.from({ length: 20 }, (_, index) => from(`10.0.0.${index}/32`, ACCEPT));
   for (const name of names) filter.setChain(chain(name, ...rules));
   filter.setInsertedRules('FORWARD', names.map(jump));
-  let turns = 0;
-  let isDone = false;
-  const turn = (): void => {
-    turns += 1;
-    if (!isDone) setImmediate(turn);
-  };
-  setImmediate(turn);
+  const counter = countTurns();
   await plane.apply();
-  isDone = true;
+  counter.stop();
   // One look for each chain, a millisecond each; a look more for each pause.
   expect(clock.pauses).toBeGreaterThanOrEqual(Math.floor(CHAINS / (SLICE_MS + 1)));
-  expect(turns).toBeGreaterThanOrEqual(clock.pauses);
+  expect(counter.turns).toBeGreaterThanOrEqual(clock.pauses);
   const table: KernelNftTable | null = await kernel.listTable('ip', 'calico');
   expect([...(table?.chains.keys() ?? [])].filter((name) => name.startsWith('filter-cali-pi-'))).toHaveLength(CHAINS);
   expect(kernel.transactions).toHaveLength(1);
 });
 
 test('compileInSlices, long script, pauses and makes the same bytes', async () => {
-  const clock = new LookingClock();
+  const clock = new WorkClock(LOOK_MS);
   const statements = Array.from(
     { length: 1_000 },
     (_, index) => `add rule ip calico filter-cali-pi-${index >> 4} counter accept comment "cali:${index}"`,

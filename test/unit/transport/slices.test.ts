@@ -7,6 +7,7 @@ import { InSyncSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js
 import { encodeToDataplane } from '../../../src/protocol/messages.js';
 import { driverCodec } from '../../../src/transport/session.js';
 import { StreamConnection } from '../../../src/transport/stream-connection.js';
+import { countTurns } from '../../fakes/slices.js';
 
 const MESSAGES = 60;
 /** Time that each message takes; ten of these are a slice and more. */
@@ -31,20 +32,14 @@ test('StreamConnection, many messages at once, lets the event loop turn in betwe
   readable.end();
   const options = { logger: silentLogger };
   const connection = new StreamConnection({ description: 'test', readable, writable }, driverCodec(options), options);
-  let turns = 0;
-  let isDone = false;
-  const turn = (): void => {
-    turns += 1;
-    if (!isDone) setImmediate(turn);
-  };
-  setImmediate(turn);
+  const counter = countTurns();
   const turnOf: number[] = [];
   connection.start(() => {
     burn(MESSAGE_MS);
-    turnOf.push(turns);
+    turnOf.push(counter.turns);
   });
   expect(await connection.closed).toEqual({ kind: 'eof' });
-  isDone = true;
+  counter.stop();
   expect(turnOf).toHaveLength(MESSAGES);
   const perTurn = new Map<number, number>();
   for (const number of turnOf) perTurn.set(number, (perTurn.get(number) ?? 0) + 1);
