@@ -4,6 +4,7 @@
 // the least and the median milliseconds as JSON.
 import { loadNativeLibrary } from '../src/kernel/netlink/library.js';
 import { NfTablesNetlink } from '../src/kernel/netlink/nf-tables.js';
+import { scriptText } from '../src/tables/nftables/io.js';
 import { compileScript } from '../src/tables/nftables/script-compiler.js';
 import { nowNs } from './probe-pair.js';
 
@@ -17,18 +18,16 @@ if (native.library === null) throw new Error(`No native library: ${native.reason
 const netlink = new NfTablesNetlink(native.library);
 const statements = [
   `flush chain ${family} ${table} ${chain}`,
-  `add rule ${family} ${table} ${chain} counter return comment "floor"`,
+  { table: `${family} ${table}`, chain, texts: ['counter return'], comments: ['floor'] },
 ];
 
 const times: number[] = [];
 for (let index = 0; index < REPEATS; index++) {
   await new Promise((resolve) => setTimeout(resolve, GAP_MS));
   const startNs = nowNs();
-  const isDone = await netlink.commit((first) => {
-    const compiled = compileScript(statements, new Map(), first);
-    return compiled === null ? null : compiled.batch.finish();
-  });
-  if (!isDone) throw new Error(`"${statements.join('; ')}" could not be said in netlink`);
+  const batch = compileScript(statements, new Map());
+  if (batch === null) throw new Error(`"${scriptText(statements)}" could not be said in netlink`);
+  await netlink.commit(batch);
   times.push((nowNs() - startNs) / 1e6);
 }
 netlink.close();

@@ -13,11 +13,15 @@ import type { OperationObserver } from '../model/operation.js';
 import type { Reconciler } from '../model/reconciler.js';
 import { createIptablesCleanups } from '../tables/iptables/cleanups.js';
 import { CommandIptablesIo } from '../tables/iptables/command-io.js';
+import type { RenderedChain } from '../tables/iptables/hash.js';
 import { IptablesTable } from '../tables/iptables/iptables-table.js';
 import { createOwnTablesCleanup } from '../tables/nftables/cleanup.js';
 import { NftablesPlane } from '../tables/nftables/plane.js';
+import type { PrintedChain } from '../tables/nftables/rendered-chains.js';
 import { probeNft } from '../tables/nftables/version.js';
 import type { RuleTable } from '../tables/rule-table.js';
+import { SharedRenderings } from '../tables/shared-renderings.js';
+import { Turns } from '../tables/turns.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { countIptables } from './counted-io.js';
 import type { CountedTables } from './dataplane-gauges.js';
@@ -118,7 +122,12 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
   const reconcilers: Reconciler[] = [];
   const iptables: IptablesTable[] = [];
   const ipSetPlanes: IpSetPlane[] = [];
+  const turns = new Turns();
+  const shared = new Map(TABLES.map((name) => [name, new SharedRenderings<RenderedChain>()]));
   const create = (family: Family): FamilyBackend => {
+    // Nobody takes what waits when there is one family only.
+    const sharing = (name: TableName): SharedRenderings<RenderedChain> | undefined =>
+      config.ipv6Support ? shared.get(name) : undefined;
     const table = (name: TableName): IptablesTable => {
       const made = new IptablesTable({
         family,
@@ -132,6 +141,8 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
         clock,
         log,
         onOperation,
+        turns,
+        shared: sharing(name),
       });
       reconcilers.push(made);
       iptables.push(made);
@@ -173,6 +184,10 @@ export async function createNftablesBackends(options: BackendOptions): Promise<B
   const { config, features, access, clock, log, onOperation } = options;
   const refreshIntervalMs = config.refreshIntervalMs.nftables;
   const planes = new Map<Family, NftablesPlane>();
+  const turns = new Turns();
+  const shared = config.ipv6Support
+    ? new Map(TABLES.map((name) => [name, new SharedRenderings<PrintedChain>()]))
+    : null;
   const create = (family: Family): FamilyBackend => {
     const plane = new NftablesPlane({
       family: family === 4 ? 'ip' : 'ip6',
@@ -183,6 +198,8 @@ export async function createNftablesBackends(options: BackendOptions): Promise<B
       log,
       onOperation,
       required: true,
+      turns,
+      ...(shared === null ? {} : { shared }),
       listDevices: async () => (await access.routes.listLinks()).map((link) => link.name),
     });
     planes.set(family, plane);

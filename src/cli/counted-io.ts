@@ -38,7 +38,7 @@ function lineCount(script: string): number {
 }
 
 /** A statement on a set, or on elements of a set or map. */
-const SET_STATEMENT = /^(?:add|create|delete|destroy|flush) (?:set|element) /m;
+const SET_STATEMENT = /^(?:add|create|delete|destroy|flush) (?:set|element) /u;
 
 /** Says that these are counted, so that a zero means none. */
 function announce(metrics: Metrics, ...pairs: readonly Pair[]): void {
@@ -67,12 +67,13 @@ export function countIptables(io: IptablesIo, metrics: Metrics): IptablesIo {
 export function countNft(io: NftIo, metrics: Metrics): NftIo {
   announce(metrics, NFT, NFT_LIST, NFT_SET);
   return {
-    transaction: (script) => {
-      const work = counted(metrics, NFT, io.transaction(script));
+    transaction: (statements, onReady) => {
+      const work = counted(metrics, NFT, io.transaction(statements, onReady));
       // Rules and sets go in one transaction; Felix has one for each.
-      return SET_STATEMENT.test(script) ? counted(metrics, NFT_SET, work) : work;
+      const hasSets = statements.some((statement) => typeof statement === 'string' && SET_STATEMENT.test(statement));
+      return hasSets ? counted(metrics, NFT_SET, work) : work;
     },
-    check: (script) => counted(metrics, NFT, io.check(script)),
+    check: (statements) => counted(metrics, NFT, io.check(statements)),
     listTable: (family, table) => counted(metrics, NFT_LIST, io.listTable(family, table)),
     listTables: (family) => counted(metrics, NFT_LIST, io.listTables(family)),
     listChains: (family, table) => counted(metrics, NFT_LIST, io.listChains(family, table)),

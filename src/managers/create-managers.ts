@@ -19,6 +19,7 @@ import type { Manager } from './manager.js';
 import { MasqueradeManager } from './masquerade-manager.js';
 import { PolicyManager } from './policy-manager.js';
 import { ServiceLoopManager } from './service-loop-manager.js';
+import { SharedWorkloadChains } from './shared-workload-chains.js';
 import { setStaticRules, type FamilyTables } from './static-rules.js';
 
 /** The sinks of one family. */
@@ -70,8 +71,10 @@ export interface PolicyManagers {
 /** Defines the static rules at once, and returns the managers; nothing else is handed over before their first batch. */
 export function createPolicyManagers(options: PolicyManagersOptions): PolicyManagers {
   const { v4, v6, network = {} } = options;
-  const parts4 = createFamily(v4, options);
-  const parts6 = v6 === null ? null : createFamily(v6, options);
+  const isShared = v6 !== null && !v4.renderer.options.environment.ipvs;
+  const shared = isShared ? { sharedChains: new SharedWorkloadChains() } : {};
+  const parts4 = createFamily(v4, options, shared);
+  const parts6 = v6 === null ? null : createFamily(v6, options, shared);
   const managers: Manager[] = [
     ...(network.first ?? []),
     ...parts4.beforeHosts,
@@ -103,7 +106,11 @@ interface FamilyManagers {
   readonly endpoints: EndpointManager;
 }
 
-function createFamily(sinks: FamilySinks, options: PolicyManagersOptions): FamilyManagers {
+function createFamily(
+  sinks: FamilySinks,
+  options: PolicyManagersOptions,
+  shared: { readonly sharedChains?: SharedWorkloadChains },
+): FamilyManagers {
   const { renderer, tables, ipSets, flowtable } = sinks;
   const { family, backend, config, environment } = renderer.options;
   const { sysctls, bandwidth, status } = options;
@@ -113,6 +120,7 @@ function createFamily(sinks: FamilySinks, options: PolicyManagersOptions): Famil
   const policies = new PolicyManager({ renderer, tables, log });
   const endpoints = new EndpointManager({
     ...sinks,
+    ...shared,
     arpTable: family === 4 ? options.arpTable : null,
     policies,
     sysctls,

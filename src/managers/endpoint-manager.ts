@@ -20,6 +20,7 @@ import { EndpointStatuses, type EndpointStatusSink } from './endpoint-status.js'
 import { WorkloadEndpoints } from './endpoint-workloads.js';
 import type { DataplaneMessage, Manager } from './manager.js';
 import type { PolicyManager } from './policy-manager.js';
+import type { SharedWorkloadChains } from './shared-workload-chains.js';
 import type { FamilyTables } from './static-rules.js';
 
 /** What the manager is built from. */
@@ -38,6 +39,8 @@ export interface EndpointManagerOptions {
   /** Null in all families but one. */
   readonly bandwidth: InterfaceBandwidth | null;
   readonly status: EndpointStatusSink;
+  /** Left out where each family has chains of its own. */
+  readonly sharedChains?: SharedWorkloadChains;
   readonly log: Logger;
 }
 
@@ -72,6 +75,7 @@ export class EndpointManager implements Manager {
       plumbing: this.#plumbing,
       rpfSkip: this.#rpfSkip,
       arp: this.#arp,
+      sharedChains: options.sharedChains ?? null,
     });
     this.#hosts = new HostEndpoints({ ...shared, isUp: (interfaceName) => this.#plumbing.isUp(interfaceName) });
   }

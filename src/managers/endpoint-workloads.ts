@@ -2,10 +2,11 @@
 // (dataplane.md 2.4).
 import { errorMessage } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
+import type { Chain } from '../model/chain.js';
 import type { Family } from '../model/family.js';
 import type { EndpointKey, EndpointStatus } from '../model/status.js';
 import type { WorkloadEndpoint, WorkloadEndpointID } from '../protocol/gen/felix/felixbackend_pb.js';
-import type { RuleRenderer } from '../rules/renderer.js';
+import type { RuleRenderer, WorkloadChainsInput } from '../rules/renderer.js';
 import type { ArpChains } from './endpoint-arp.js';
 import { groupsOf, groupTiers, policiesOf, type GroupChains } from './endpoint-groups.js';
 import { compareBytes, workloadEndpointKey, type UnitKey } from './endpoint-keys.js';
@@ -16,6 +17,7 @@ import type { EndpointStatuses, StatusVerdict } from './endpoint-status.js';
 import { EndpointStore, type WorkloadRecord } from './endpoint-store.js';
 import { OwnedChains } from './owned-chains.js';
 import type { PolicyManager } from './policy-manager.js';
+import type { SharedWorkloadChains } from './shared-workload-chains.js';
 import type { FamilyTables } from './static-rules.js';
 
 /** What workload endpoints are programmed with. */
@@ -30,6 +32,8 @@ export interface WorkloadEndpointsOptions {
   /** Null for IPv6. */
   readonly arp: ArpChains | null;
   readonly statuses: EndpointStatuses;
+  /** Shared by both families; null where each has chains of its own. */
+  readonly sharedChains: SharedWorkloadChains | null;
   readonly log: Logger;
 }
 
@@ -166,11 +170,11 @@ export class WorkloadEndpoints {
   }
 
   #programInterface(interfaceName: string, record: WorkloadRecord): void {
-    const { policies, groups, plumbing, rpfSkip, arp, statuses, renderer, log } = this.#options;
+    const { policies, groups, plumbing, rpfSkip, arp, statuses, log } = this.#options;
     const { endpoint } = record;
     const unit = unitOf(interfaceName);
     const tiers = groupTiers(endpoint.tiers, (id) => policies.selectorOf(id));
-    const chains = renderer.workloadChains({
+    const chains = this.#render(endpoint, {
       interfaceName,
       adminUp: endpoint.state === 'active',
       tiers,
@@ -189,6 +193,11 @@ export class WorkloadEndpoints {
     if (!this.#names.has(interfaceName)) this.#changedNames.add(interfaceName);
     this.#names.add(interfaceName);
     statuses.markWorkload(record.id);
+  }
+
+  #render(endpoint: WorkloadEndpoint, input: WorkloadChainsInput): readonly Chain[] {
+    const { renderer, sharedChains } = this.#options;
+    return sharedChains === null ? renderer.workloadChains(input) : sharedChains.render(renderer, endpoint, input);
   }
 
   #withdraw(interfaceName: string): void {

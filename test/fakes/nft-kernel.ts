@@ -2,7 +2,13 @@
 // real one refuses (missing objects, objects in use, overlapping intervals, loops). Errors read like those of nft.
 import { ToolError } from '../../src/base/errors.js';
 import { cidrContains, parseCidr } from '../../src/base/ip.js';
-import type { KernelNftTable, NftFamily, NftIo } from '../../src/tables/nftables/io.js';
+import {
+  type KernelNftTable,
+  type NftFamily,
+  type NftIo,
+  scriptText,
+  type Statement,
+} from '../../src/tables/nftables/io.js';
 
 interface FakeRule {
   readonly text: string;
@@ -73,8 +79,10 @@ export class FakeNftKernel implements NftIo {
   /** Called before a listing. */
   beforeListing: () => void = () => undefined;
 
-  transaction(script: string): Promise<void> {
+  transaction(statements: readonly Statement[], onReady?: () => void): Promise<void> {
+    const script = scriptText(statements);
     this.transactions.push(script);
+    onReady?.();
     return Promise.resolve().then(() => {
       this.beforeTransaction(script);
       this.#tables = this.#carryOut(script);
@@ -82,10 +90,10 @@ export class FakeNftKernel implements NftIo {
     });
   }
 
-  check(script: string): Promise<void> {
+  check(statements: readonly Statement[]): Promise<void> {
     this.checks++;
     return Promise.resolve().then(() => {
-      this.#carryOut(script);
+      this.#carryOut(scriptText(statements));
     });
   }
 

@@ -10,6 +10,7 @@ import { CommandIptablesIo } from '../../src/tables/iptables/command-io.js';
 import { CommandNftIo } from '../../src/tables/nftables/command-io.js';
 import { createNamespace, type Namespace } from './support/namespace.js';
 import { NamespaceBroker } from './support/namespace-broker.js';
+import { statementsOf } from '../fakes/nft-statements.js';
 
 const WAYS = ['spawn', 'coprocess'] as const;
 type Way = (typeof WAYS)[number];
@@ -225,7 +226,7 @@ describe('NftIo', () => {
   test.each(WAYS)('%s: all or nothing, says which line is refused, and goes on', async (way) => {
     const nft = io(way);
     await nft.transaction(
-      'add table ip t\nadd chain ip t c\nadd rule ip t c ip saddr 10.0.0.1 accept comment "a; b"\n',
+      statementsOf('add table ip t\nadd chain ip t c\nadd rule ip t c ip saddr 10.0.0.1 accept comment "a; b"\n'),
     );
     const bad: readonly (readonly [string, number, string])[] = [
       ['add chain ip t d\nadd rule ip t nowhere accept\nadd chain ip t e\n', 2, 'No such file or directory'],
@@ -233,12 +234,12 @@ describe('NftIo', () => {
       ['add chain ip t d\nadd rule ip t c ip saddr @nope accept\n', 2, 'No such file or directory'],
     ];
     for (const [script, line, text] of bad) {
-      const error = await failure(nft.transaction(script));
+      const error = await failure(nft.transaction(statementsOf(script)));
       expect(error.failure).toMatchObject({ inputLine: line, exitCode: 1 });
       expect(error.failure.stderrHead).toMatch(/^\/dev\/stdin:/);
       expect(error.message).toContain(text);
       expect(await list()).not.toContain('chain d');
-      await nft.transaction('add rule ip t c drop\n');
+      await nft.transaction(statementsOf('add rule ip t c drop\n'));
     }
     expect((await list()).match(/\bdrop\b/g)).toHaveLength(3);
     expectWay(way);
@@ -246,28 +247,30 @@ describe('NftIo', () => {
 
   test.each(WAYS)('%s: sees what others change in between, also sets', async (way) => {
     const nft = io(way);
-    await nft.transaction('add table ip t\nadd set ip t s { type ipv4_addr; flags interval; }\n');
-    await nft.transaction('add element ip t s { 10.0.0.0/24 }\n');
+    await nft.transaction(statementsOf('add table ip t\nadd set ip t s { type ipv4_addr; flags interval; }\n'));
+    await nft.transaction(statementsOf('add element ip t s { 10.0.0.0/24 }\n'));
     await namespace.shell("nft 'delete element ip t s { 10.0.0.0/24 }; add chain ip t theirs'");
-    await nft.transaction('add element ip t s { 10.0.0.0/25 }\nadd chain ip t c\nadd rule ip t c jump theirs\n');
+    await nft.transaction(
+      statementsOf('add element ip t s { 10.0.0.0/25 }\nadd chain ip t c\nadd rule ip t c jump theirs\n'),
+    );
     await namespace.shell('nft flush ruleset');
-    await nft.transaction('add table ip t\nadd set ip t s { type ipv4_addr; flags interval; }\n');
-    await nft.transaction('add element ip t s { 10.0.0.0/24 }\n');
+    await nft.transaction(statementsOf('add table ip t\nadd set ip t s { type ipv4_addr; flags interval; }\n'));
+    await nft.transaction(statementsOf('add element ip t s { 10.0.0.0/24 }\n'));
     expect(await list()).toContain('elements = { 10.0.0.0/24 }');
     expectWay(way);
   });
 
   test.each(WAYS)('%s: a long transaction', async (way) => {
     const lines = Array.from({ length: 2_000 }, (_, i) => `add rule ip t c ip saddr 10.0.${i >> 8}.${i & 255} accept`);
-    await io(way).transaction(['add table ip t', 'add chain ip t c', ...lines, ''].join('\n'));
+    await io(way).transaction(statementsOf(['add table ip t', 'add chain ip t c', ...lines, ''].join('\n')));
     expect((await list()).match(/accept/g)).toHaveLength(2_000);
     expectWay(way);
   });
 
   test('coprocess: its script files are gone afterwards', async () => {
     const nft = io('coprocess');
-    await nft.transaction('add table ip t\n');
-    await failure(nft.transaction('bogus\n'));
+    await nft.transaction(statementsOf('add table ip t\n'));
+    await failure(nft.transaction(statementsOf('bogus\n')));
     const pid = (await pidsOf('nft'))[0];
     expect(pid).toBeGreaterThan(0);
     const { stdout } = await broker.run({

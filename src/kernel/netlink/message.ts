@@ -6,6 +6,8 @@ import { BugError } from '../../base/errors.js';
 /** struct nlmsghdr: length, type, flags, sequence, port id. */
 export const HEADER_LENGTH = 16;
 const ATTRIBUTE_HEADER_LENGTH = 4;
+/** Offset of nlmsg_seq in a header. */
+const SEQUENCE_OFFSET = 8;
 
 /** nlmsg_flags. */
 export const FLAG = {
@@ -218,6 +220,15 @@ export class MessageWriter {
     const next = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + size));
     this.#buffer.copy(next, 0, 0, this.#length);
     this.#buffer = next;
+  }
+}
+
+/** Numbers the messages of a buffer, one after the other, from `first` on. */
+export function numberMessages(messages: Buffer, first: number): void {
+  let sequence = first;
+  for (let offset = 0; offset < messages.length; offset += align(messages.readUInt32LE(offset))) {
+    messages.writeUInt32LE(sequence, offset + SEQUENCE_OFFSET);
+    sequence = (sequence + 1) >>> 0;
   }
 }
 

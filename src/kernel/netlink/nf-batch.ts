@@ -3,7 +3,7 @@
 import { BugError } from '../../base/errors.js';
 import { FLAG, MessageWriter } from './message.js';
 import { type Expression, encodeExpressions } from './nf-expressions.js';
-import { type ElementChange, encodeElement } from './nf-tables.js';
+import { type Batch, type ElementChange, encodeElement } from './nf-tables.js';
 
 const SUBSYSTEM_NUMBER = 10;
 const SUBSYSTEM = SUBSYSTEM_NUMBER << 8;
@@ -75,17 +75,14 @@ export class NfBatch {
   readonly table: string;
   readonly #writer = new MessageWriter(16 * 1024);
   readonly #texts = new Map<string, Buffer>();
-  /** Attributes that name the chain of the last rule: rules of one chain follow each other. */
-  #place: { readonly chain: string; readonly bytes: Buffer } = { chain: '', bytes: Buffer.alloc(0) };
-  #sequence: number;
+  /** Attributes that name the chain whose rules are written. */
+  #place: Buffer = Buffer.alloc(0);
   #setId = 1;
   #lastStart = 0;
 
-  /** `firstSequence`: the batch takes sequence numbers from here on; see `messages`. */
-  constructor(family: BatchFamily, table: string, firstSequence: number) {
+  constructor(family: BatchFamily, table: string) {
     this.family = family;
     this.table = table;
-    this.#sequence = firstSequence;
     this.#mark(BATCH_BEGIN);
   }
 
@@ -126,18 +123,28 @@ export class NfBatch {
       .end();
   }
 
-  /** Appends a rule. `text` identifies the expressions within this batch, so that equal ones are encoded once. */
-  addRule(chain: string, text: string, expressions: () => readonly Expression[] | null, comment: string): boolean {
+  /** The rules that follow are this chain's. */
+  openRules(chain: string): void {
+    const writer = new MessageWriter(256);
+    writer.attributeString(RULE.table, this.table).attributeString(RULE.chain, chain);
+    this.#place = writer.finish();
+  }
+
+  /**
+   * Appends a rule to the chain of {@link openRules}. `expressions` is asked for each text once. False, and nothing
+   * appended, if it knows no expressions for it.
+   */
+  addRule(text: string, comment: string, expressions: (text: string) => readonly Expression[] | null): boolean {
     let bytes = this.#texts.get(text);
     if (bytes === undefined) {
-      const compiled = expressions();
+      const compiled = expressions(text);
       if (compiled === null) return false;
       bytes = encodeExpressions(compiled);
       this.#texts.set(text, bytes);
     }
     const length = Buffer.byteLength(comment);
     this.#begin(MESSAGE.newRule, FLAG.create | FLAG.append)
-      .bytes(this.#placeOf(chain))
+      .bytes(this.#place)
       .attribute(RULE.expressions | NESTED, bytes)
       .u16(ATTRIBUTE_HEADER_LENGTH + length + 3)
       .u16(RULE.userData)
@@ -148,15 +155,6 @@ export class NfBatch {
       .pad()
       .end();
     return true;
-  }
-
-  #placeOf(chain: string): Buffer {
-    if (this.#place.chain !== chain) {
-      const writer = new MessageWriter(256);
-      writer.attributeString(RULE.table, this.table).attributeString(RULE.chain, chain);
-      this.#place = { chain, bytes: writer.finish() };
-    }
-    return this.#place.bytes;
   }
 
   addSet(name: string, form: SetForm): void {
@@ -201,31 +199,29 @@ export class NfBatch {
     }
   }
 
-  /** Ends the batch; its last message asks for the one acknowledgement. Also the sequence number to go on from. */
-  finish(): { readonly bytes: Buffer; readonly nextSequence: number } {
+  /**
+   * Ends the batch; its last message asks for the one acknowledgement. The messages have no sequence numbers yet: they
+   * get them from the socket that sends them.
+   */
+  finish(): Batch {
     const lastStart = this.#lastStart;
     this.#mark(BATCH_END);
     const bytes = this.#writer.finish();
     bytes.writeUInt16LE(bytes.readUInt16LE(lastStart + FLAGS_OFFSET) | FLAG.ack, lastStart + FLAGS_OFFSET);
-    return { bytes, nextSequence: this.#sequence };
+    return { bytes, messages: this.#writer.count };
   }
 
   #begin(type: number, flags: number): MessageWriter {
     this.#lastStart = this.#writer.length;
     return this.#writer
-      .begin(SUBSYSTEM | type, FLAG.request | flags, this.#sequence++)
+      .begin(SUBSYSTEM | type, FLAG.request | flags, 0)
       .u8(FAMILY[this.family])
       .u8(0)
       .u16(0);
   }
 
   #mark(type: number): void {
-    this.#writer
-      .begin(type, FLAG.request, this.#sequence++)
-      .u8(0)
-      .u8(0)
-      .u16Be(SUBSYSTEM_NUMBER)
-      .end();
+    this.#writer.begin(type, FLAG.request, 0).u8(0).u8(0).u16Be(SUBSYSTEM_NUMBER).end();
   }
 }
 

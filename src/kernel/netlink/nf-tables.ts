@@ -4,7 +4,7 @@
 import { parseAddress, parseCidr } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
 import type { NativeLibrary } from './library.js';
-import { FLAG, MessageWriter, parseAttributes } from './message.js';
+import { FLAG, MessageWriter, numberMessages, parseAttributes } from './message.js';
 import { NETLINK, NetlinkSocket, throwFailure } from './socket.js';
 
 const SUBSYSTEM = 10 << 8;
@@ -151,10 +151,10 @@ export function encodeElement(
   }
 }
 
-/** A whole batch, and the number after its last message. */
-export interface NumberedBatch {
+/** A whole batch: its messages one after the other, and how many they are. */
+export interface Batch {
   readonly bytes: Buffer;
-  readonly nextSequence: number;
+  readonly messages: number;
 }
 
 /** nf_tables over one netlink socket, kept open: closing one that has deleted something costs an RCU grace period. */
@@ -183,27 +183,14 @@ export class NfTablesNetlink {
   }
 
   /**
-   * Commits what `build` makes: a whole batch, numbered from the given sequence number on, whose last message asks for
-   * an acknowledgement. Resolves to false when it makes nothing. It is made again if its numbers were taken meanwhile.
+   * Commits a batch whose last message asks for an acknowledgement; numbers its messages.
    * @throws NetlinkError when the kernel refuses the batch; nothing of it is then in force.
    */
-  async commit(
-    build: (firstSequence: number) => Promise<NumberedBatch | null> | NumberedBatch | null,
-  ): Promise<boolean> {
-    let first: number;
-    let built: NumberedBatch | null;
-    do {
-      first = this.#socket.takeSequences(0);
-      built = await build(first);
-      if (built === null) return false;
-    } while (this.#socket.takeSequences(0) !== first);
-    this.#socket.takeSequences(built.nextSequence - first);
+  async commit({ bytes, messages }: Batch): Promise<void> {
+    numberMessages(bytes, this.#socket.takeSequences(messages));
     const acks =
-      built.bytes.length < BYTES_IN_PLACE
-        ? this.#socket.exchange(built.bytes, 1)
-        : await this.#socket.exchangeInThread(built.bytes, 1);
+      bytes.length < BYTES_IN_PLACE ? this.#socket.exchange(bytes, 1) : await this.#socket.exchangeInThread(bytes, 1);
     throwFailure('nf_tables transaction', acks);
-    return true;
   }
 
   close(): void {

@@ -14,6 +14,8 @@ import { CheckSchedule } from '../check-schedule.js';
 import { DesiredTable, type DirtyObjects, type TableCounts } from '../desired-table.js';
 import { MAX_WRITE_ATTEMPTS, READ_RETRY_DELAYS_MS, writeRetryDelayMs } from '../retry.js';
 import type { RuleTable } from '../rule-table.js';
+import type { SharedRenderings } from '../shared-renderings.js';
+import { Turns } from '../turns.js';
 import { renderChain, type RenderedChain } from './hash.js';
 import { isRefusal, type IptablesIo } from './io.js';
 import { findDifferences, planTable, type TablePlan } from './plan.js';
@@ -35,6 +37,10 @@ export interface IptablesTableOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly onOperation: OperationObserver;
+  /** Shared by all tables: while a tool works for one, the script of the next is made. Own ones if left out. */
+  readonly turns?: Turns;
+  /** Shared with this table of the other family; left out where there is none. */
+  readonly shared?: SharedRenderings<RenderedChain> | undefined;
 }
 
 /** So many failures in a row on one object, seen with a fresh view, are no accident of other programs any more. */
@@ -50,6 +56,7 @@ export class IptablesTable implements RuleTable, Reconciler {
   readonly #text: TextContext;
   readonly #desired: DesiredTable;
   readonly #schedule: CheckSchedule;
+  readonly #turns: Turns;
   /** Hashes of wanted chains as last rendered; an entry counts only for the very same chain object. */
   readonly #rendered = new Map<string, { readonly rules: readonly Rule[]; readonly hashes: readonly string[] }>();
   readonly #undeletable = new Set<string>();
@@ -66,6 +73,7 @@ export class IptablesTable implements RuleTable, Reconciler {
     this.#text = { family: options.family, features: options.features };
     this.#desired = new DesiredTable({ table: options.table, log: this.#log });
     this.#schedule = new CheckSchedule(options);
+    this.#turns = options.turns ?? new Turns();
   }
 
   setInsertedRules(hook: string, rules: readonly Rule[]): void {
@@ -161,7 +169,8 @@ export class IptablesTable implements RuleTable, Reconciler {
     }
   }
 
-  #plan(known: KnownTable, dirty: DirtyObjects, isFresh: boolean): Promise<TablePlan> {
+  async #plan(known: KnownTable, dirty: DirtyObjects, isFresh: boolean): Promise<TablePlan> {
+    const endTurn = await this.#turns.take();
     const input = {
       ...this.#options,
       wanted: this.#desired,
@@ -170,9 +179,15 @@ export class IptablesTable implements RuleTable, Reconciler {
       dirtyHooks: dirty.hooks,
       isFresh,
       undeletable: this.#undeletable,
-      render: (chainName: string, rules: readonly Rule[]) => this.#render(chainName, rules),
+      renderChain: (chain: Chain) => this.#renderChain(chain),
+      renderHook: (hashedName: string, rules: readonly Rule[]) => this.#render(hashedName, rules),
     };
-    return planTable(input, new TimeSlices(this.#options.clock, SLICE_MS));
+    try {
+      return await planTable(input, new TimeSlices(this.#options.clock, SLICE_MS));
+    } finally {
+      if (this.family === 6) this.#options.shared?.clear();
+      endTurn();
+    }
   }
 
   async #write(script: string): Promise<void> {
@@ -232,7 +247,20 @@ export class IptablesTable implements RuleTable, Reconciler {
     const chain = this.#desired.chain(name);
     if (chain === undefined) return undefined;
     const cached = this.#rendered.get(name);
-    return cached?.rules === chain.rules ? cached.hashes : this.#render(name, chain.rules).hashes;
+    return cached?.rules === chain.rules ? cached.hashes : this.#renderChain(chain).hashes;
+  }
+
+  #renderChain(chain: Chain): RenderedChain {
+    const { family, shared } = this.#options;
+    const made = family === 6 ? shared?.take(chain) : undefined;
+    if (made !== undefined) {
+      this.#rendered.set(chain.name, { rules: chain.rules, hashes: made.hashes });
+      return made;
+    }
+    const rendered = this.#render(chain.name, chain.rules);
+    // What was refused just now is another chain now.
+    if (family === 4 && this.#desired.chain(chain.name) === chain) shared?.leave(chain, rendered);
+    return rendered;
   }
 
   #render(chainName: string, rules: readonly Rule[]): RenderedChain {

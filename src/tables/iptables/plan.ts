@@ -30,7 +30,8 @@ export interface PlanInput {
   readonly isFresh: boolean;
   /** Chains that the kernel refused to delete: they are emptied only. */
   readonly undeletable: ReadonlySet<string>;
-  render(chainName: string, rules: readonly Rule[]): RenderedChain;
+  renderChain(chain: Chain): RenderedChain;
+  renderHook(hashedName: string, rules: readonly Rule[]): RenderedChain;
 }
 
 /** What to write, and what is known once it is written. */
@@ -106,7 +107,7 @@ class Planner {
       if (known !== undefined && isOurChain(name)) this.#prepareDeletion(name, known);
       return;
     }
-    const rendered = this.#in.render(name, wanted.rules);
+    const rendered = this.#in.renderChain(wanted);
     if (known !== undefined && equalLists(known.hashes, rendered.hashes)) return;
     const owner: LineOwner = { kind: 'chain', name };
     // A chain that is not known to the last line is written whole: then it is right whatever others did to it.
@@ -151,8 +152,8 @@ class Planner {
   #writeHook(hook: string): void {
     const { wanted, insertMode } = this.#in;
     const known = this.#in.known.get(hook) ?? { hashes: [] };
-    const inserted = this.#in.render(hook, wanted.insertedRules(hook));
-    const appended = this.#in.render(appendedChainName(hook), wanted.appendedRules(hook));
+    const inserted = this.#in.renderHook(hook, wanted.insertedRules(hook));
+    const appended = this.#in.renderHook(appendedChainName(hook), wanted.appendedRules(hook));
     const foreign = known.hashes.filter((hash) => hash === '');
     const expected =
       insertMode === 'insert'

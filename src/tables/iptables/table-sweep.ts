@@ -3,7 +3,7 @@
 import { errorMessage, ToolError } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
 import { MODERN_FEATURES } from '../../model/features.js';
-import type { Rule } from '../../model/chain.js';
+import type { Chain, Rule } from '../../model/chain.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { OperationObserver } from '../../model/operation.js';
 import type { SweepResult } from '../paced-cleanup.js';
@@ -95,7 +95,8 @@ function planSweep(
     dirtyHooks: hooks,
     isFresh: true,
     undeletable,
-    render: (chainName: string, rules: readonly Rule[]) => renderChain(chainName, rules, text),
+    renderChain: ({ name, rules }: Chain) => renderChain(name, rules, text),
+    renderHook: (hashedName: string, rules: readonly Rule[]) => renderChain(hashedName, rules, text),
   };
   return planTable(input, null);
 }

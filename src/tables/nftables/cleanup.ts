@@ -30,7 +30,7 @@ export async function deleteOwnTables(io: NftIo, onOperation: OperationObserver)
     try {
       const names = await io.listTables(family);
       if (!names.includes(IP_TABLE_NAME)) continue;
-      await io.transaction(`delete table ${object}\n`);
+      await io.transaction([`delete table ${object}`]);
       onOperation({ room: 'tables', verb: 'delete-table', object });
       operations++;
     } catch (error) {

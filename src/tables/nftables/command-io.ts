@@ -1,7 +1,7 @@
 // The nftables seam by running `nft`: one process per transaction or listing, only ever for one table.
 import { type ToolFailure, ToolError } from '../../base/errors.js';
 import type { CommandResult, CommandRunner } from '../../kernel/command.js';
-import type { KernelNftTable, NftFamily, NftIo } from './io.js';
+import { type KernelNftTable, type NftFamily, type NftIo, scriptText, type Statement } from './io.js';
 import { listedObjects, parseTableListing } from './listing.js';
 
 const STDERR_HEAD = 2_000;
@@ -48,13 +48,15 @@ export class CommandNftIo implements NftIo {
   }
 
   /** See NftIo. */
-  async transaction(script: string): Promise<void> {
+  async transaction(statements: readonly Statement[], onReady?: () => void): Promise<void> {
+    const script = scriptText(statements);
+    onReady?.();
     await this.#load('nft transaction failed', ['nft', '-f', '-'], script);
   }
 
   /** See NftIo. */
-  async check(script: string): Promise<void> {
-    await this.#load('nft refuses the transaction', ['nft', '-c', '-f', '-'], script);
+  async check(statements: readonly Statement[]): Promise<void> {
+    await this.#load('nft refuses the transaction', ['nft', '-c', '-f', '-'], scriptText(statements));
   }
 
   /** See NftIo. */

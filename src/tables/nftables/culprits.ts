@@ -1,7 +1,7 @@
 // Finds which objects a refused transaction is about, so that they are closed and everything else is written.
 import type { PrintedChain, RenderedChains } from './rendered-chains.js';
 import { complaint, type NftIo, refusedLines } from './io.js';
-import { buildScript, type Script, type TableChanges } from './script.js';
+import { buildScript, ownerOfLine, type Script, type TableChanges } from './script.js';
 
 /** What the kernel refuses, and why. */
 export interface Culprits {
@@ -51,7 +51,7 @@ function namedObjects(
   const named = { chains: new Set<PrintedChain>(), sets: new Set<string>() };
   const written = new Map(changes.chains.map(({ chain }) => [chain.fullName, chain]));
   for (const line of lines) {
-    const owner = script.owners[line - 1];
+    const owner = ownerOfLine(script, line);
     if (owner?.kind === 'set') {
       named.sets.add(owner.name);
       continue;
@@ -88,7 +88,7 @@ async function searchChains(
     const closed = new Map(closedForms);
     for (const chain of candidates.slice(0, end)) if (!culprits.has(chain)) closed.delete(chain.fullName);
     try {
-      await io.check(buildScript(changes, closed).text);
+      await io.check(buildScript(changes, closed).statements);
       return true;
     } catch {
       return false;

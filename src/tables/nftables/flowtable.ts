@@ -65,7 +65,7 @@ export async function probeFlowtable(io: NftIo, family: NftFamily, log: Logger):
     `add rule ${table} probe flow offload @probe`,
   ];
   try {
-    await io.check(`${lines.join('\n')}\n`);
+    await io.check(lines);
     return true;
   } catch (error) {
     log.warn('Flow offload is off: the kernel takes no nftables flowtable (module nf_flow_table)', {

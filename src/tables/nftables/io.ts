@@ -39,15 +39,51 @@ export interface KernelNftTable {
   readonly flowtables: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
+/** All rules that a chain is to have, in order, each as one `add rule` statement. */
+export interface ChainRules {
+  /** Family and name of the table: `ip calico`. */
+  readonly table: string;
+  readonly chain: string;
+  /** What follows `add rule <table> <chain> `, without comments. */
+  readonly texts: readonly string[];
+  /** Comment of each rule, unquoted. */
+  readonly comments: readonly string[];
+}
+
+/** One nft statement as a line of text, or those of a chain, which nobody has to put together and take apart again. */
+export type Statement = string | ChainRules;
+
+/** The statements as nft takes them, one a line. */
+export function scriptText(statements: readonly Statement[]): string {
+  let text = '';
+  for (const statement of statements) {
+    if (typeof statement === 'string') {
+      text += `${statement}\n`;
+      continue;
+    }
+    const { table, chain, texts, comments } = statement;
+    for (const [index, rule] of texts.entries()) {
+      text += `add rule ${table} ${chain} ${rule} comment "${comments[index] ?? ''}"\n`;
+    }
+  }
+  return text;
+}
+
+/** How many lines the statement has in {@link scriptText}. */
+export function lineCount(statement: Statement): number {
+  return typeof statement === 'string' ? 1 : statement.texts.length;
+}
+
 /** Everything that the nftables plane asks of the kernel. Failures are ToolError or NetlinkError. */
 export interface NftIo {
   /**
-   * Carries out nft statements, one a line, all or none. After a rejection nobody may assume that nothing happened,
-   * unless the error {@link namesStatement}.
+   * Carries out nft statements, all or none. After a rejection nobody may assume that nothing happened, unless the error
+   * names a line ({@link refusedLines}). `onReady` is called when the rest is the kernel's or a tool's work, so that
+   * somebody else's transaction can be prepared meanwhile; not if it fails before.
    */
-  transaction(script: string): Promise<void>;
+  transaction(statements: readonly Statement[], onReady?: () => void): Promise<void>;
   /** Rejects where {@link transaction} would, and changes nothing. */
-  check(script: string): Promise<void>;
+  check(statements: readonly Statement[]): Promise<void>;
   /** The table, or null if there is none. Never looks at other tables. */
   listTable(family: NftFamily, table: string): Promise<KernelNftTable | null>;
   /** Names of all tables of a family. */

@@ -5,15 +5,23 @@ import { errorMessage, NetlinkError, ToolError } from '../../base/errors.js';
 import { ownCopy } from '../../base/own-copy.js';
 import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { LibNftables } from '../../kernel/netlink/libnftables.js';
-import type { ElementKind, NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
+import type { Batch, ElementKind, NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
 import type { ListedSet, ListedTable, NfTablesReader } from '../../kernel/netlink/nf-tables-read.js';
 import { canonicalElement } from '../../ipsets/nft-set-members.js';
 import { CommitLedger } from '../commit-ledger.js';
-import type { KernelNftMap, KernelNftTable, NftFamily, NftIo } from './io.js';
+import {
+  type KernelNftMap,
+  type KernelNftTable,
+  type NftFamily,
+  type NftIo,
+  scriptText,
+  type Statement,
+} from './io.js';
 import { compileInSlices, elementKind } from './script-compiler.js';
 import type { KernelNftSet } from '../../ipsets/nft-set.js';
 
-const NEW_SET = /^add (set|map) (ip|ip6|arp) (\S+) (\S+) \{(.*)\}/u;
+const OLD_SET = /^delete (?:set|map) (.+)$/u;
+const NEW_SET = /^add (?:set|map) (ip|ip6|arp) (\S+) (\S+) \{(.*)\}/u;
 
 /** What the native form is made of. `fallback` names the refused statement, and serves what netlink does not. */
 export interface NetlinkNftIoOptions {
@@ -39,14 +47,18 @@ export class NetlinkNftIo implements NftIo {
     this.#ledger = options.ledger ?? new CommitLedger(() => options.netlink.generation());
   }
 
-  /** See NftIo. */
-  transaction(script: string): Promise<void> {
-    return this.#serial(() => this.#ledger.own(() => this.#carryOut(script), script.length));
+  /** See NftIo. What can be done before it is its turn is done at once. */
+  async transaction(statements: readonly Statement[], onReady?: () => void): Promise<void> {
+    const slices = new TimeSlices(this.#options.clock, SLICE_MS);
+    const compiled = await this.#compile(statements, slices);
+    onReady?.();
+    const bytes = compiled instanceof NetlinkError ? 0 : (compiled?.bytes.length ?? scriptText(statements).length);
+    await this.#serial(() => this.#ledger.own(() => this.#carryOut(statements, compiled), bytes));
   }
 
   /** See NftIo. */
-  check(script: string): Promise<void> {
-    return this.#serial(() => this.#options.fallback.check(script));
+  check(statements: readonly Statement[]): Promise<void> {
+    return this.#serial(() => this.#options.fallback.check(statements));
   }
 
   /** See NftIo. */
@@ -72,58 +84,54 @@ export class NetlinkNftIo implements NftIo {
     return this.#serial(() => Promise.resolve(this.#ledger.epoch()));
   }
 
-  async #carryOut(script: string): Promise<void> {
-    const statements = script.split('\n').filter((line) => line !== '');
+  /** Null for what cannot be said in netlink; an error for what cannot be right. */
+  async #compile(statements: readonly Statement[], slices: TimeSlices): Promise<Batch | NetlinkError | null> {
     try {
-      if (await this.#commit(statements)) return;
+      return await compileInSlices(statements, this.#kinds, slices);
     } catch (error) {
-      // nft is asked once more, because it says what is wrong and with which statement. Nothing was changed.
-      if (!(error instanceof NetlinkError)) throw error;
-      await this.#options.fallback.transaction(script);
-      this.#learnKinds(statements);
-      return;
+      if (error instanceof NetlinkError) return error;
+      throw error;
     }
-    try {
-      await this.#options.library.run(script);
-    } catch (error) {
-      if (!(error instanceof ToolError)) throw new ToolError(errorMessage(error), NO_PROCESS, { cause: error });
-      // libnftables names no line for a buffer. A refused transaction changed nothing, so it may be tried again.
-      await this.#options.fallback.transaction(script);
+  }
+
+  async #carryOut(statements: readonly Statement[], compiled: Batch | NetlinkError | null): Promise<void> {
+    if (compiled === null) await this.#runLibrary(statements);
+    else if (compiled instanceof NetlinkError || !(await this.#commit(compiled))) {
+      // nft is asked once more, because it says what is wrong and with which statement. Nothing was changed.
+      await this.#options.fallback.transaction(statements);
     }
     this.#learnKinds(statements);
   }
 
-  /** Whether all statements could be said in netlink, and were. */
-  async #commit(statements: readonly string[]): Promise<boolean> {
-    let made: ReadonlyMap<string, ElementKind> = new Map();
-    const slices = new TimeSlices(this.#options.clock, SLICE_MS);
-    const isDone = await this.#options.netlink.commit(async (firstSequence) => {
-      const compiled = await compileInSlices(statements, this.#kinds, firstSequence, slices);
-      if (compiled === null) return null;
-      made = compiled.made;
-      return compiled.batch.finish();
-    });
-    if (isDone) {
-      this.#forgetKinds(statements);
-      for (const [set, kind] of made) this.#kinds.set(ownCopy(set), kind);
+  /** False if the kernel refused it. */
+  async #commit(batch: Batch): Promise<boolean> {
+    try {
+      await this.#options.netlink.commit(batch);
+    } catch (error) {
+      if (error instanceof NetlinkError) return false;
+      throw error;
     }
-    return isDone;
+    return true;
   }
 
-  /** Sets that are gone are forgotten, or names of all that ever were would pile up. */
-  #forgetKinds(statements: readonly string[]): void {
-    for (const statement of statements) {
-      if (!statement.startsWith('delete set ') && !statement.startsWith('delete map ')) continue;
-      this.#kinds.delete(statement.slice('delete set '.length));
+  async #runLibrary(statements: readonly Statement[]): Promise<void> {
+    try {
+      await this.#options.library.run(scriptText(statements));
+    } catch (error) {
+      if (!(error instanceof ToolError)) throw new ToolError(errorMessage(error), NO_PROCESS, { cause: error });
+      // libnftables names no line for a buffer. A refused transaction changed nothing, so it may be tried again.
+      await this.#options.fallback.transaction(statements);
     }
   }
 
-  #learnKinds(statements: readonly string[]): void {
-    this.#forgetKinds(statements);
+  /** Remembers which sets there are now. Those that are gone are forgotten, or names of all that ever were would pile up. */
+  #learnKinds(statements: readonly Statement[]): void {
     for (const statement of statements) {
-      const match = NEW_SET.exec(statement);
-      if (match === null) continue;
-      const [, , family, table, name, body = ''] = match;
+      if (typeof statement !== 'string') continue;
+      const gone = OLD_SET.exec(statement)?.[1];
+      if (gone !== undefined) this.#kinds.delete(gone);
+      const [, family, table, name, body = ''] = NEW_SET.exec(statement) ?? [];
+      if (family === undefined) continue;
       const kind = elementKind(/type ([^;]+?) *[;}]/u.exec(`${body};`)?.[1] ?? '', body.includes('interval'));
       if (kind !== null) this.#kinds.set(ownCopy(`${family} ${table} ${name}`), kind);
     }

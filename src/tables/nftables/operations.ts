@@ -27,7 +27,7 @@ export function operationsOf(changes: TableChanges): Operation[] {
     if (set.addedCount > 0) sets('add-members', set.nftName, set.addedCount);
   }
   for (const { chain } of changes.chains) {
-    tables(chain.base === undefined ? 'write-chain' : 'write-hook', named(chain.fullName), chain.rules.length);
+    tables(chain.base === undefined ? 'write-chain' : 'write-hook', named(chain.fullName), chain.texts.length);
   }
   for (const map of changes.maps) tables('write-map', named(map.fullName), map.removed.length + map.added.length);
   for (const name of changes.deletedChains) tables('delete-chain', named(name));

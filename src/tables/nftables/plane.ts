@@ -12,10 +12,12 @@ import type { OperationObserver } from '../../model/operation.js';
 import type { ApplyResult, Reconciler } from '../../model/reconciler.js';
 import type { TableCounts } from '../desired-table.js';
 import type { RuleTable } from '../rule-table.js';
+import { Turns } from '../turns.js';
 import { type Culprits, findCulprits } from './culprits.js';
 import { isConflict, type NftFamily, type NftIo } from './io.js';
 import { operationsOf } from './operations.js';
 import { buildScript, type Script } from './script.js';
+import type { SharedChains } from './rendered-chains.js';
 import { NftSetFacade } from './set-facade.js';
 import { type TablePlan, TableState } from './table-state.js';
 
@@ -36,6 +38,13 @@ export interface NftablesPlaneOptions {
   readonly onOperation: OperationObserver;
   /** False for a table that the node can do without (ARP): giving up is then logged instead of rejected. */
   readonly required: boolean;
+  /**
+   * Shared by all planes: while the kernel works on the transaction of one, the next one is prepared, and not both at the
+   * same time, which would keep the kernel waiting. Own ones if left out.
+   */
+  readonly turns?: Turns;
+  /** Shared by the planes of both families; left out where there is no second one. */
+  readonly shared?: SharedChains;
   /** Names of all network devices; asked only while a flowtable with devices is wanted. */
   readonly listDevices?: () => Promise<readonly string[]>;
 }
@@ -46,6 +55,12 @@ export interface NftCounts extends TableCounts {
   readonly flowtableDevices: number;
   /** Of those, devices that did not exist when the table was last written. */
   readonly missingFlowtableDevices: number;
+}
+
+/** What was refused, and how it was. */
+interface Refusal {
+  readonly error: unknown;
+  readonly script: Script;
 }
 
 const MAX_ATTEMPTS = 11;
@@ -76,6 +91,7 @@ export class NftablesPlane implements Reconciler {
   readonly #options: NftablesPlaneOptions;
   readonly #log: Logger;
   readonly #state: TableState;
+  readonly #turns: Turns;
   #needsRead = true;
   /** The kernel was listed at least once. */
   #known = false;
@@ -94,7 +110,14 @@ export class NftablesPlane implements Reconciler {
     const table = options.family === 'arp' ? ARP_TABLE_NAME : IP_TABLE_NAME;
     this.name = `nftables ${options.family} ${table}`;
     this.#log = options.log.child({ table: `${options.family} ${table}` });
-    this.#state = new TableState({ family: options.family, table, features: options.features, log: this.#log });
+    this.#state = new TableState({
+      family: options.family,
+      table,
+      features: options.features,
+      log: this.#log,
+      ...(options.shared === undefined ? {} : { shared: options.shared }),
+    });
+    this.#turns = options.turns ?? new Turns();
     this.sets = new NftSetFacade({ sets: this.#state.sets, queueResync: () => this.queueResync() });
     this.#refreshedAtMs = options.clock.nowMs();
   }
@@ -192,13 +215,7 @@ export class NftablesPlane implements Reconciler {
         if (this.#needsRead) fresh = await this.#read(failures > 0, wishes);
         if (failures >= FAILURES_BEFORE_REBUILD) this.#state.rebuild();
         const devices = await this.#existingDevices();
-        const plan = await this.#state.plan(devices, new TimeSlices(clock, SLICE_MS));
-        this.#retryMissingDevices(plan, wishes);
-        if (plan.isEmpty) {
-          this.#state.commit(plan);
-          return 0;
-        }
-        const refusal = await this.#tryTransaction(plan);
+        const { plan, refusal } = await this.#planAndTry(devices, wishes);
         if (refusal === undefined) return this.#announce(plan);
         if (fresh && (await this.#closeCulprits(plan, refusal))) continue;
         throw refusal.error;
@@ -227,10 +244,22 @@ export class NftablesPlane implements Reconciler {
     );
   }
 
-  async #tryTransaction(plan: TablePlan): Promise<{ error: unknown; script: Script } | undefined> {
+  async #planAndTry(devices: ReadonlySet<string>, wishes: number[]): Promise<{ plan: TablePlan; refusal?: Refusal }> {
+    const endTurn = await this.#turns.take();
+    try {
+      const plan = await this.#state.plan(devices, new TimeSlices(this.#options.clock, SLICE_MS));
+      this.#retryMissingDevices(plan, wishes);
+      const refusal = plan.isEmpty ? undefined : await this.#tryTransaction(plan, endTurn);
+      return refusal === undefined ? { plan } : { plan, refusal };
+    } finally {
+      endTurn();
+    }
+  }
+
+  async #tryTransaction(plan: TablePlan, onReady: () => void): Promise<Refusal | undefined> {
     const script = buildScript(plan.changes);
     try {
-      await this.#options.io.transaction(script.text);
+      await this.#options.io.transaction(script.statements, onReady);
       return undefined;
     } catch (error) {
       this.#state.abort(plan);
@@ -239,7 +268,7 @@ export class NftablesPlane implements Reconciler {
   }
 
   /** Closes what the kernel refuses. False if nothing could be blamed. */
-  async #closeCulprits(plan: TablePlan, refusal: { error: unknown; script: Script }): Promise<boolean> {
+  async #closeCulprits(plan: TablePlan, refusal: Refusal): Promise<boolean> {
     const { io } = this.#options;
     const culprits = await findCulprits(io, this.#state.chains, plan.changes, refusal.script, refusal.error);
     return this.#close(culprits);

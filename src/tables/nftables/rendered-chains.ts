@@ -6,8 +6,9 @@ import type { Chain, Rule } from '../../model/chain.js';
 import type { TableName } from '../../model/family.js';
 import type { Features } from '../../model/features.js';
 import { closedForm } from '../closed-forms.js';
+import type { SharedRenderings } from '../shared-renderings.js';
 import type { BaseChain } from './base-chains.js';
-import { appendedChainName, type RenderedNftChain, renderChain } from './hash.js';
+import { appendedChainName, renderChain } from './hash.js';
 import type { NftLayer } from './layer.js';
 import { layerName, nftSetName } from './render.js';
 
@@ -20,8 +21,10 @@ export interface PrintedChain {
   readonly name: string;
   /** Identifies all rules of the chain in their order: what a listing is compared with. */
   readonly key: string;
-  /** What follows `add rule <family> <table> <chain> `. */
-  readonly rules: readonly string[];
+  /** What follows `add rule <family> <table> <chain> `, without comments. */
+  readonly texts: readonly string[];
+  /** Comment of each rule. */
+  readonly comments: readonly string[];
   readonly base?: BaseChain;
 }
 
@@ -88,8 +91,8 @@ function usedSets(rules: readonly Rule[]): string[] {
   return [...names];
 }
 
-function statements(rendered: RenderedNftChain, rules: readonly Rule[], chainName: string): string[] {
-  return rendered.texts.map((text, at) => {
+function statements(texts: readonly string[], rules: readonly Rule[], chainName: string): string[] {
+  return texts.map((text, at) => {
     const rule = rules[at];
     const safe = rule === undefined ? null : statement(text, rule);
     if (safe === null) {
@@ -97,7 +100,7 @@ function statements(rendered: RenderedNftChain, rules: readonly Rule[], chainNam
         `rule ${at + 1} of chain ${chainName} cannot be handed to nft safely: ${JSON.stringify(text)}`,
       );
     }
-    return `${safe} comment "${rendered.comments[at] ?? ''}"`;
+    return safe;
   });
 }
 
@@ -111,11 +114,24 @@ interface Remembered {
   readonly watches: readonly string[];
 }
 
+/** What chains are printed with. */
+export interface RenderedChainsOptions {
+  readonly family: 4 | 6 | 'arp';
+  readonly features: Features;
+  readonly sets: NftSets;
+  /** Left out where there is no second family. */
+  readonly shared?: SharedChains;
+}
+
+/** Chains of each layer that IPv4 printed and IPv6 may want. */
+export type SharedChains = ReadonlyMap<TableName, SharedRenderings<PrintedChain>>;
+
 /** Prints chains and remembers their keys. One per table. */
 export class RenderedChains {
   readonly #family: 4 | 6 | 'arp';
   readonly #features: Features;
   readonly #sets: NftSets;
+  readonly #shared: SharedChains | undefined;
   readonly #remembered = new Map<string, Remembered>();
   /** Set → kernel names of the chains whose wanted form uses it. */
   readonly #watchers = new Map<string, Set<string>>();
@@ -123,10 +139,11 @@ export class RenderedChains {
   readonly #refused = new Map<string, { readonly key: string; readonly reason: string }>();
   readonly #closed = new Map<string, ClosedChain>();
 
-  constructor(options: { readonly family: 4 | 6 | 'arp'; readonly features: Features; readonly sets: NftSets }) {
+  constructor(options: RenderedChainsOptions) {
     this.#family = options.family;
     this.#features = options.features;
     this.#sets = options.sets;
+    this.#shared = options.shared;
   }
 
   /** The form to program. Throws for a chain that cannot be printed and must not be closed. */
@@ -160,11 +177,12 @@ export class RenderedChains {
     const inserted = renderChain(base.hookName, insertedRules, context);
     const appended = renderChain(appendedChainName(base.hookName), appendedRules, context);
     const key = chainKey([...inserted.hashes, ...appended.hashes]);
-    const rules = [
-      ...statements(inserted, insertedRules, base.name),
-      ...statements(appended, appendedRules, base.name),
+    const texts = [
+      ...statements(inserted.texts, insertedRules, base.name),
+      ...statements(appended.texts, appendedRules, base.name),
     ];
-    const printed = { fullName: base.name, layer: base.layer, name: base.hookName, key, rules, base };
+    const comments = [...inserted.comments, ...appended.comments];
+    const printed = { fullName: base.name, layer: base.layer, name: base.hookName, key, texts, comments, base };
     this.#remember(base.name, { layer, name: base.hookName, key, uses: [], watches: [] });
     return printed;
   }
@@ -173,6 +191,12 @@ export class RenderedChains {
   printClosed(printed: PrintedChain): PrintedChain | undefined {
     const form = printed.base === undefined ? closedForm(printed.layer, printed.name, 'closed') : undefined;
     return form === undefined ? undefined : this.#print(printed.layer, form);
+  }
+
+  /** All is printed for now: nothing of the other family is wanted any more. */
+  endOfPlan(): void {
+    if (this.#family !== 6) return;
+    for (const shared of this.#shared?.values() ?? []) shared.clear();
   }
 
   /** Key of the form that was printed last, if the chain is still wanted. */
@@ -241,10 +265,16 @@ export class RenderedChains {
   }
 
   #print(layer: TableName, chain: Chain): PrintedChain {
+    const shared = this.#shared?.get(layer);
+    const made = this.#family === 6 ? shared?.take(chain) : undefined;
+    if (made !== undefined) return made;
     const rendered = renderChain(chain.name, chain.rules, { family: this.#family, features: this.#features, layer });
     const fullName = layerName(layer, chain.name);
-    const rules = statements(rendered, chain.rules, fullName);
-    return { fullName, layer, name: chain.name, key: chainKey(rendered.hashes), rules };
+    const texts = statements(rendered.texts, chain.rules, fullName);
+    const { hashes, comments } = rendered;
+    const printed = { fullName, layer, name: chain.name, key: chainKey(hashes), texts, comments };
+    if (this.#family === 4) shared?.leave(chain, printed);
+    return printed;
   }
 
   #remember(fullName: string, next: Remembered): void {

@@ -1,13 +1,12 @@
 // Turns a transaction's text, as script.ts writes it, into one netlink batch. A statement of another form gives null:
 // then the whole transaction is libnftables's.
 import type { TimeSlices } from '../../base/time-slices.js';
-import { type ElementKind, type ElementChange } from '../../kernel/netlink/nf-tables.js';
+import type { Batch, ElementChange, ElementKind } from '../../kernel/netlink/nf-tables.js';
 import { NfBatch, type SetForm } from '../../kernel/netlink/nf-batch.js';
-import type { NftFamily } from './io.js';
+import type { ChainRules, NftFamily, Statement } from './io.js';
 import { compileRule } from './rule-compiler.js';
 
 const FIRST = /^(?:add|flush|delete) (?:table|chain|rule|set|map|element) (ip|ip6|arp) (\S+)(?: |$)/;
-const COMMENT = ' comment "';
 const ELEMENT = /^(add|delete) element (?:ip|ip6|arp) \S+ (\S+) \{ ?(.*?) ?\}$/u;
 const TABLE = /^(add|delete) table (?:ip|ip6|arp) \S+$/;
 const CHAIN =
@@ -40,53 +39,45 @@ export function elementKind(type: string, isInterval: boolean): ElementKind | nu
   return type === 'ifname : verdict' ? 'interface-goto' : null;
 }
 
-/** What the compiler has to know and learns: `family table set` → kind of its elements. */
+/** What the compiler has to know: `family table set` → kind of its elements. */
 export type ElementKinds = ReadonlyMap<string, ElementKind>;
 
-/** A compiled transaction, and the kinds of the sets that it makes. */
-export interface CompiledScript {
-  readonly batch: NfBatch;
-  readonly made: ReadonlyMap<string, ElementKind>;
-}
-
 class ScriptCompiler {
-  readonly made = new Map<string, ElementKind>();
+  /** Sets that the transaction makes. */
+  readonly #made = new Map<string, ElementKind>();
   readonly #batch: NfBatch;
   readonly #kinds: ElementKinds;
   readonly #prefix: string;
-  readonly #ruleStart: string;
 
   constructor(batch: NfBatch, kinds: ElementKinds) {
     this.#batch = batch;
     this.#kinds = kinds;
     this.#prefix = `${batch.family} ${batch.table}`;
-    this.#ruleStart = `add rule ${this.#prefix} `;
   }
 
-  statement(line: string): boolean {
-    // Nearly all statements of a long script are rules.
-    if (line.startsWith(this.#ruleStart)) return this.#rule(line);
-    const first = FIRST.exec(line);
+  statement(statement: Statement): boolean {
+    if (typeof statement !== 'string') return this.#rules(statement);
+    const first = FIRST.exec(statement);
     if (first === null || `${first[1]} ${first[2]}` !== this.#prefix) return false;
-    return this.#elements(line) || this.#chain(line) || this.#set(line) || this.#table(line);
+    return this.#elements(statement) || this.#chain(statement) || this.#set(statement) || this.#table(statement);
   }
 
-  #rule(line: string): boolean {
-    const chainEnd = line.indexOf(' ', this.#ruleStart.length);
-    const textEnd = line.lastIndexOf(COMMENT);
-    if (chainEnd < 0 || textEnd <= chainEnd || !line.endsWith('"')) return false;
-    const chain = line.slice(this.#ruleStart.length, chainEnd);
-    const text = line.slice(chainEnd + 1, textEnd);
-    const comment = line.slice(textEnd + COMMENT.length, -1);
-    if (comment.includes('"')) return false;
-    return this.#batch.addRule(chain, text, () => compileRule(this.#batch.family, text), comment);
+  #rules({ table, chain, texts, comments }: ChainRules): boolean {
+    if (table !== this.#prefix) return false;
+    const { family } = this.#batch;
+    this.#batch.openRules(chain);
+    for (const [index, text] of texts.entries()) {
+      const isKnown = this.#batch.addRule(text, comments[index] ?? '', (unknown) => compileRule(family, unknown));
+      if (!isKnown) return false;
+    }
+    return true;
   }
 
   #elements(line: string): boolean {
     const [, operation, set = '', list = ''] = ELEMENT.exec(line) ?? [];
     if (operation === undefined) return false;
     const key = `${this.#prefix} ${set}`;
-    const kind = this.made.get(key) ?? this.#kinds.get(key);
+    const kind = this.#made.get(key) ?? this.#kinds.get(key);
     if (kind === undefined) return false;
     const change: ElementChange = {
       operation: operation as ElementChange['operation'],
@@ -115,7 +106,7 @@ class ScriptCompiler {
       const made = FORMS[type];
       const kind = elementKind(type, flags === 'interval');
       if (made === undefined || kind === null || (flags !== '' && flags !== 'interval')) return false;
-      this.made.set(`${this.#prefix} ${name}`, kind);
+      this.#made.set(`${this.#prefix} ${name}`, kind);
       this.#batch.addSet(name, flags === '' ? made : { ...made, flags: made.flags | INTERVAL });
     }
     return verb !== undefined;
@@ -130,44 +121,44 @@ class ScriptCompiler {
 }
 
 function openScript(
-  statements: readonly string[],
+  statements: readonly Statement[],
   kinds: ElementKinds,
-  firstSequence: number,
 ): { readonly batch: NfBatch; readonly compiler: ScriptCompiler } | null {
-  const first = FIRST.exec(statements[0] ?? '');
-  if (first === null) return null;
-  const batch = new NfBatch(first[1] as NftFamily, first[2] ?? '', firstSequence);
+  const [start] = statements;
+  const prefix =
+    typeof start === 'object'
+      ? start.table
+      : FIRST.exec(start ?? '')
+          ?.slice(1, 3)
+          .join(' ');
+  const [family, table] = prefix?.split(' ') ?? [];
+  if (family === undefined || table === undefined) return null;
+  const batch = new NfBatch(family as NftFamily, table);
   return { batch, compiler: new ScriptCompiler(batch, kinds) };
 }
 
 /**
- * Compiles the statements of one table; null if one of them has a form that is not known here. `firstSequence` numbers
- * the messages.
+ * Compiles the statements of one table; null if one of them has a form that is not known here.
  * @throws NetlinkError for an element that is not what its set holds.
  */
-export function compileScript(
-  statements: readonly string[],
-  kinds: ElementKinds,
-  firstSequence: number,
-): CompiledScript | null {
-  const script = openScript(statements, kinds, firstSequence);
+export function compileScript(statements: readonly Statement[], kinds: ElementKinds): Batch | null {
+  const script = openScript(statements, kinds);
   if (script === null) return null;
   for (const statement of statements) if (!script.compiler.statement(statement)) return null;
-  return { batch: script.batch, made: script.compiler.made };
+  return script.batch.finish();
 }
 
 /** The same for scripts that may be long: hands the event loop back between slices. */
 export async function compileInSlices(
-  statements: readonly string[],
+  statements: readonly Statement[],
   kinds: ElementKinds,
-  firstSequence: number,
   slices: TimeSlices,
-): Promise<CompiledScript | null> {
-  const script = openScript(statements, kinds, firstSequence);
+): Promise<Batch | null> {
+  const script = openScript(statements, kinds);
   if (script === null) return null;
   for (const statement of statements) {
     if (!script.compiler.statement(statement)) return null;
     if (slices.isOver()) await slices.pause();
   }
-  return { batch: script.batch, made: script.compiler.made };
+  return script.batch.finish();
 }

@@ -3,7 +3,7 @@
 import type { PlannedSet } from '../../ipsets/nft-sets.js';
 import type { BaseChain } from './base-chains.js';
 import { type FlowtableChange, flowtableStatements } from './flowtable.js';
-import type { NftFamily } from './io.js';
+import { lineCount, type NftFamily, type Statement } from './io.js';
 import type { PrintedChain } from './rendered-chains.js';
 import type { MapChange } from './verdict-maps.js';
 
@@ -30,28 +30,38 @@ export interface TableChanges {
   readonly deletedFlowtables: readonly string[];
 }
 
-/** What a line of the script is about; lines without such an object have none. */
+/** What a statement is about; some are about no such object. */
 export interface StatementOwner {
   readonly kind: 'chain' | 'set';
   /** Name in the kernel. */
   readonly name: string;
 }
 
-/** A transaction's text and, line by line, whom each statement is for. */
+/** A transaction and, index by index, whom each statement is for. */
 export interface Script {
-  readonly text: string;
+  readonly statements: readonly Statement[];
   readonly owners: readonly (StatementOwner | undefined)[];
+}
+
+/** Whom a line (from 1) of the script's text is for. */
+export function ownerOfLine({ statements, owners }: Script, line: number): StatementOwner | undefined {
+  let last = 0;
+  for (const [index, statement] of statements.entries()) {
+    last += lineCount(statement);
+    if (line <= last) return owners[index];
+  }
+  return undefined;
 }
 
 /** Elements in one statement: enough to be fast, few enough for error texts to stay short. */
 const ELEMENTS_PER_STATEMENT = 2_000;
 
 class ScriptBuilder {
-  readonly lines: string[] = [];
+  readonly statements: Statement[] = [];
   readonly owners: (StatementOwner | undefined)[] = [];
 
-  push(line: string, owner?: StatementOwner): void {
-    this.lines.push(line);
+  push(statement: Statement, owner?: StatementOwner): void {
+    this.statements.push(statement);
     this.owners.push(owner);
   }
 
@@ -96,7 +106,7 @@ export function buildScript(changes: TableChanges, closed?: ReadonlyMap<string, 
     builder.pushElements('add', `${table} ${map.fullName}`, elements);
   }
   deleteObjects(builder, table, changes);
-  return { text: `${builder.lines.join('\n')}\n`, owners: builder.owners };
+  return { statements: builder.statements, owners: builder.owners };
 }
 
 function openMaps(builder: ScriptBuilder, table: string, changes: TableChanges): void {
@@ -136,8 +146,8 @@ function writeChains(
   }
   for (const { chain } of chains) {
     const owner: StatementOwner = { kind: 'chain', name: chain.fullName };
-    const form = closed?.get(chain.fullName) ?? chain;
-    for (const rule of form.rules) builder.push(`add rule ${table} ${chain.fullName} ${rule}`, owner);
+    const { texts, comments } = closed?.get(chain.fullName) ?? chain;
+    if (texts.length > 0) builder.push({ table, chain: chain.fullName, texts, comments }, owner);
   }
 }
 

@@ -13,7 +13,14 @@ import { FLOWTABLE_NAME, type FlowtableChange, flowtableWrites, planFlowtable } 
 import type { KernelNftTable, NftFamily } from './io.js';
 import { LAYERS, NftLayer } from './layer.js';
 import { layerName } from './render.js';
-import { chainKey, hashOfComment, isPrintableName, type PrintedChain, RenderedChains } from './rendered-chains.js';
+import {
+  chainKey,
+  hashOfComment,
+  isPrintableName,
+  type PrintedChain,
+  RenderedChains,
+  type SharedChains,
+} from './rendered-chains.js';
 import type { ChainWrite, TableChanges } from './script.js';
 import { diffMap, type MapChange, mapChanges } from './verdict-maps.js';
 
@@ -54,6 +61,7 @@ export class TableState {
     readonly table: string;
     readonly features: Features;
     readonly log: Logger;
+    readonly shared?: SharedChains;
   }) {
     this.family = options.family;
     this.table = options.table;
@@ -65,6 +73,7 @@ export class TableState {
       family: options.family === 'arp' ? 'arp' : family,
       features: options.features,
       sets: this.sets,
+      ...(options.shared === undefined ? {} : { shared: options.shared }),
     });
     for (const base of baseChainsOf(options.family)) this.#bases.set(base.name, base);
   }
@@ -133,6 +142,7 @@ export class TableState {
       }
       for (const [name, keys] of dirty.maps) this.#planMap(layer, name, keys, maps, deletedMaps);
     }
+    this.chains.endOfPlan();
     deletedChains.push(...this.#strayChains);
     deletedMaps.push(...this.#strayMaps);
     const setPlan = this.sets.plan();

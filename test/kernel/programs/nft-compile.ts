@@ -8,6 +8,7 @@ import { NETLINK, NetlinkSocket } from '../../../src/kernel/netlink/socket.js';
 import { directRunner } from '../../../src/kernel/spawn.js';
 import { CommandNftIo } from '../../../src/tables/nftables/command-io.js';
 import { compileScript } from '../../../src/tables/nftables/script-compiler.js';
+import { statementsOf } from '../../fakes/nft-statements.js';
 
 const { library } = loadNativeLibrary();
 if (library === null) throw new Error('no native library');
@@ -44,19 +45,20 @@ function dump(): string[] {
 }
 
 const script = readFileSync(0, 'utf8');
-const statements = script.split('\n').filter((line) => line !== '');
-const [, , family = '', table = ''] = (statements[0] ?? '').split(' ');
+const statements = statementsOf(script);
+const [, , family = '', table = ''] = script.split(/\s+/u);
 const tool = new CommandNftIo({ runner: directRunner });
 const listing = async (): Promise<string> =>
   (await directRunner.run({ argv: ['nft', 'list', 'table', family, table] })).stdout;
 
-await tool.transaction(script);
+await tool.transaction(statements);
 const byTool = { dump: dump(), text: await listing() };
-await tool.transaction(`delete table ${family} ${table}`);
-const left = statements.filter((line) => line.startsWith('add rule') && compileScript([line], new Map(), 1) === null);
-const isCommitted = await new NfTablesNetlink(library).commit(
-  (first) => compileScript(statements, new Map(), first)?.batch.finish() ?? null,
-);
+await tool.transaction([`delete table ${family} ${table}`]);
+const rules = script.split('\n').filter((line) => line.startsWith('add rule'));
+const left = rules.filter((line) => compileScript(statementsOf(line), new Map()) === null);
+const batch = compileScript(statements, new Map());
+if (batch !== null) await new NfTablesNetlink(library).commit(batch);
+const isCommitted = batch !== null;
 const own = { dump: dump(), text: await listing() };
 socket.close();
 console.log(JSON.stringify({ byTool, own, left, isCommitted }));

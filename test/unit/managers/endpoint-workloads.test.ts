@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { create } from '@bufbuild/protobuf';
+import { SharedWorkloadChains } from '../../../src/managers/shared-workload-chains.js';
+import { WorkloadEndpointSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
 import { testConfig, testEnvironment } from '../../fakes/config.js';
 import { ManagedNode } from '../../fakes/managed-node.js';
 import { bgpConfig, policy, profile, tier, workload, workloadId, workloadRemove } from '../../fakes/messages.js';
@@ -28,6 +31,32 @@ describe('EndpointManager, workload chains', () => {
     expect(node.v4.tables.filter.chains.get('cali-from-wl-dispatch')).toEqual(
       empty.v4.tables.filter.chains.get('cali-from-wl-dispatch'),
     );
+  });
+
+  it('hands both families the very same chains, but not in IPVS mode, where each has marks of its own', () => {
+    for (const ipvs of [false, true]) {
+      const node = new ManagedNode({ environment: testEnvironment({ ipvs }) })
+        .send(profile('open'), workload('p', 'cali1', { ...nets, profileIds: ['open'] }))
+        .apply();
+      for (const name of ['cali-tw-cali1', 'cali-fw-cali1']) {
+        const [v4, v6] = ([4, 6] as const).map((family) => node.sinks(family).tables.filter.chains.get(name));
+        expect(v4).toEqual(v6);
+        expect(v4 === v6).toBe(!ipvs);
+      }
+    }
+  });
+
+  it('renders an endpoint in each family for itself where policies are grouped differently', () => {
+    const shared = new SharedWorkloadChains();
+    const { renderer: v4 } = new ManagedNode().v4;
+    const { renderer: v6 } = new ManagedNode().v6;
+    const endpoint = create(WorkloadEndpointSchema);
+    const input = { interfaceName: 'cali1', adminUp: true, tiers: [], profileIds: ['a'] };
+    const first = shared.render(v4, endpoint, input);
+    expect(shared.render(v6, endpoint, { ...input, profileIds: ['b'] })).not.toEqual(first);
+    const again = shared.render(v4, endpoint, input);
+    expect(shared.render(v6, endpoint, { ...input })).toBe(again);
+    expect(shared.render(v6, endpoint, input)).not.toBe(again);
   });
 
   it('dispatches by verdict maps in nftables mode', () => {

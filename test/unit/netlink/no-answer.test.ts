@@ -8,8 +8,9 @@ import { MUTE } from '../../fakes/native-library.js';
 
 describe('netlink without an acknowledgement', () => {
   it.each([64, 1024 * 1024])('fails a transaction of nf_tables of %i bytes', async (length) => {
-    const build = (): { bytes: Buffer; nextSequence: number } => ({ bytes: Buffer.alloc(length), nextSequence: 2 });
-    await expect(new NfTablesNetlink(MUTE).commit(build)).rejects.toMatchObject({ code: 'EIO' });
+    const bytes = Buffer.alloc(length);
+    bytes.writeUInt32LE(length);
+    await expect(new NfTablesNetlink(MUTE).commit({ bytes, messages: 1 })).rejects.toMatchObject({ code: 'EIO' });
   });
 
   it('fails a change of an IP set, and blames the tool instead of the set', async () => {

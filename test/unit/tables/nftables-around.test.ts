@@ -12,6 +12,7 @@ import { probeNft, requireNft } from '../../../src/tables/nftables/version.js';
 import { FakeClock } from '../../fakes/clock.js';
 import { FakeNftKernel } from '../../fakes/nft-kernel.js';
 import { chain, fillNode, jump, setUp } from './nftables-setup.js';
+import { statementsOf } from '../../fakes/nft-statements.js';
 
 function runner(result: Partial<CommandResult>): CommandRunner & { readonly argv: (readonly string[])[] } {
   const argv: (readonly string[])[] = [];
@@ -211,7 +212,9 @@ describe('CommandNftIo', () => {
   it('names the refused statement', async () => {
     const stderr = '/dev/stdin:2:5-9: Error: syntax error, unexpected string\nadd foo\n';
     const io = new CommandNftIo({ runner: runner({ exitCode: 1, stderr }) });
-    const error: unknown = await io.transaction('add table ip a\nadd foo ip a\n').catch((reason: unknown) => reason);
+    const error: unknown = await io
+      .transaction(statementsOf('add table ip a\nadd foo ip a\n'))
+      .catch((reason: unknown) => reason);
     expect(String(error)).toContain('statement: add foo ip a');
     expect(refusedLines(error)).toEqual([2]);
     expect(complaint(error)).toBe('syntax error, unexpected string');
@@ -223,7 +226,7 @@ describe('CommandNftIo', () => {
     ['Error: Could not process rule: Operation not permitted', 1, false],
   ])('blames no statement for %j', async (text, exitCode, conflict) => {
     const io = new CommandNftIo({ runner: runner({ exitCode, stderr: `/dev/stdin:1:1-2: ${text}\n` }) });
-    const error: unknown = await io.transaction('x\n').catch((reason: unknown) => reason);
+    const error: unknown = await io.transaction(statementsOf('x\n')).catch((reason: unknown) => reason);
     expect(refusedLines(error)).toEqual([]);
     expect(isConflict(error)).toBe(conflict);
   });

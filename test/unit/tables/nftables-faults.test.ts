@@ -15,6 +15,7 @@ import {
   setUp,
   type Setup,
 } from './nftables-setup.js';
+import { statementsOf } from '../../fakes/nft-statements.js';
 
 const TABLE = ['ip', 'calico'] as const;
 
@@ -428,8 +429,8 @@ describe('FakeNftKernel', () => {
     kernel.foreign(
       'add table ip t\nadd set ip t s { type ipv4_addr; flags interval; }\nadd element ip t s { 10.0.0.0/8 }',
     );
-    await expect(kernel.transaction('add element ip t s { 10.1.0.0/16 }\n')).rejects.toThrow(/overlaps/u);
+    await expect(kernel.transaction(statementsOf('add element ip t s { 10.1.0.0/16 }\n'))).rejects.toThrow(/overlaps/u);
     kernel.foreign('add chain ip t c\nadd rule ip t c ip saddr @s counter');
-    await expect(kernel.transaction('delete set ip t s\n')).rejects.toThrow(/busy/u);
+    await expect(kernel.transaction(statementsOf('delete set ip t s\n'))).rejects.toThrow(/busy/u);
   });
 });
