@@ -6,7 +6,7 @@ import type { Metrics } from '../metrics/metrics.js';
 import type { CounterName } from '../metrics/series.js';
 import type { RouteTimings } from '../routes/route-table-reconciler.js';
 import type { IptablesIo } from '../tables/iptables/io.js';
-import type { NftIo } from '../tables/nftables/io.js';
+import type { NftIo, Statement } from '../tables/nftables/io.js';
 
 /** Counters of calls and failures without labels. */
 type Labelled = 'felix_driver_tool_calls' | 'felix_driver_tool_errors';
@@ -37,8 +37,12 @@ function lineCount(script: string): number {
   return script.split('\n').length - 1;
 }
 
-/** A statement on a set, or on elements of a set or map. */
-const SET_STATEMENT = /^(?:add|create|delete|destroy|flush) (?:set|element) /u;
+const SET_STATEMENT = /^(?:add|delete|flush) set /u;
+
+/** Whether the statement is on a set, or on elements of a set or map. */
+function isOfSet(statement: Statement): boolean {
+  return typeof statement === 'string' ? SET_STATEMENT.test(statement) : 'set' in statement;
+}
 
 /** Says that these are counted, so that a zero means none. */
 function announce(metrics: Metrics, ...pairs: readonly Pair[]): void {
@@ -70,8 +74,7 @@ export function countNft(io: NftIo, metrics: Metrics): NftIo {
     transaction: (statements, onReady) => {
       const work = counted(metrics, NFT, io.transaction(statements, onReady));
       // Rules and sets go in one transaction; Felix has one for each.
-      const hasSets = statements.some((statement) => typeof statement === 'string' && SET_STATEMENT.test(statement));
-      return hasSets ? counted(metrics, NFT_SET, work) : work;
+      return statements.some(isOfSet) ? counted(metrics, NFT_SET, work) : work;
     },
     check: (statements) => counted(metrics, NFT, io.check(statements)),
     listTable: (family, table) => counted(metrics, NFT_LIST, io.listTable(family, table)),

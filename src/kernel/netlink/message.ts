@@ -210,6 +210,13 @@ export class MessageWriter {
     return this;
   }
 
+  /** Forgets what was written and starts anew in the same memory. */
+  clear(): this {
+    this.#length = 0;
+    this.#count = 0;
+    return this;
+  }
+
   /** What was written; valid until the next write. */
   finish(): Buffer {
     return this.#buffer.subarray(0, this.#length);

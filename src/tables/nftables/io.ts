@@ -50,28 +50,42 @@ export interface ChainRules {
   readonly comments: readonly string[];
 }
 
-/** One nft statement as a line of text, or those of a chain, which nobody has to put together and take apart again. */
-export type Statement = string | ChainRules;
+/** Elements to add to a set or to delete from one. */
+export interface SetElements {
+  readonly operation: 'add' | 'delete';
+  /** Family and name of the table: `ip calico`. */
+  readonly table: string;
+  readonly set: string;
+  /** As nft writes them: `10.0.0.0/26`, `10.0.0.1 . tcp . 80`. */
+  readonly elements: readonly string[];
+}
+
+/** One nft statement as a line of text, or many of a kind, which nobody has to put together and take apart again. */
+export type Statement = string | ChainRules | SetElements;
 
 /** The statements as nft takes them, one a line. */
 export function scriptText(statements: readonly Statement[]): string {
   let text = '';
   for (const statement of statements) {
-    if (typeof statement === 'string') {
-      text += `${statement}\n`;
-      continue;
-    }
-    const { table, chain, texts, comments } = statement;
-    for (const [index, rule] of texts.entries()) {
-      text += `add rule ${table} ${chain} ${rule} comment "${comments[index] ?? ''}"\n`;
-    }
+    if (typeof statement === 'string') text += `${statement}\n`;
+    else if ('chain' in statement) text += rulesText(statement);
+    else
+      text += `${statement.operation} element ${statement.table} ${statement.set} { ${statement.elements.join(', ')} }\n`;
+  }
+  return text;
+}
+
+function rulesText({ table, chain, texts, comments }: ChainRules): string {
+  let text = '';
+  for (const [index, rule] of texts.entries()) {
+    text += `add rule ${table} ${chain} ${rule} comment "${comments[index] ?? ''}"\n`;
   }
   return text;
 }
 
 /** How many lines the statement has in {@link scriptText}. */
 export function lineCount(statement: Statement): number {
-  return typeof statement === 'string' ? 1 : statement.texts.length;
+  return typeof statement === 'object' && 'chain' in statement ? statement.texts.length : 1;
 }
 
 /** Everything that the nftables plane asks of the kernel. Failures are ToolError or NetlinkError. */

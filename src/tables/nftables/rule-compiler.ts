@@ -80,140 +80,167 @@ function toBytes(family: 4 | 6, value: number | bigint): Buffer {
   );
 }
 
-/** Reads the words of one rule; a step that does not apply takes nothing. */
+/** A number in hexadecimal with `0x`, as marks are printed. */
+const HEX = /^0x[0-9a-f]+$/;
+const DECIMAL = /^\d+$/;
+const STATE_NAMES = /^[a-z,]+$/;
+
+/** Reads the words of one rule, one match or statement after the other. */
 class RuleCompiler {
   readonly #family: NftFamily;
+  readonly #words: readonly string[];
   readonly #out: Expression[] = [];
+  #at = 0;
   /** The l4proto that an earlier expression made sure of: nft does not test it twice. */
   #protocol: number | null = null;
-  #rest: string;
 
   constructor(family: NftFamily, text: string) {
     this.#family = family;
-    this.#rest = text;
+    this.#words = text.split(' ');
   }
 
   compile(): Expression[] | null {
-    while (this.#rest !== '') {
+    while (this.#at < this.#words.length) {
       if (!this.#step()) return null;
     }
     return this.#out;
   }
 
-  #take(pattern: RegExp): RegExpExecArray | null {
-    const match = pattern.exec(this.#rest);
-    if (match !== null) this.#rest = this.#rest.slice(match[0].length);
-    return match;
+  /** The next word; empty at the end. */
+  #next(): string {
+    return this.#words[this.#at++] ?? '';
   }
 
-  /** Takes one step; the first letter leaves few forms that can follow. */
+  /** Takes the next words if they are these. */
+  #take(...words: readonly string[]): boolean {
+    for (const [index, word] of words.entries()) if (this.#words[this.#at + index] !== word) return false;
+    this.#at += words.length;
+    return true;
+  }
+
+  get #isAtEnd(): boolean {
+    return this.#at >= this.#words.length;
+  }
+
+  /** One match or statement; false for a form that is not known. */
   #step(): boolean {
-    switch (this.#rest.charAt(0)) {
-      case 'a':
-        return this.#verdict() || this.#arpReply();
-      case 'c':
-        return this.#counter() || this.#conntrack() || this.#verdict();
-      case 'd':
-      case 'g':
-      case 'j':
-      case 'r':
-        return this.#verdict();
-      case 'f':
+    const word = this.#next();
+    switch (word) {
+      case 'counter':
+        this.#out.push({ kind: 'counter' });
+        return true;
+      case 'accept':
+      case 'drop':
+      case 'return':
+      case 'continue':
+        this.#out.push({ kind: 'verdict', code: VERDICT_CODE[word] });
+        return this.#isAtEnd;
+      case 'jump':
+      case 'goto':
+        return this.#jump(word);
+      case 'meta':
+        return this.#meta();
+      case 'iifname':
+      case 'oifname':
+        return this.#interface(word);
+      case 'ip':
+      case 'ip6':
+        return this.#address(word);
+      case 'tcp':
+      case 'udp':
+      case 'sctp':
+        return this.#ports(PROTOCOLS[word] ?? 0);
+      case 'ct':
+        return this.#conntrack();
+      case 'fib':
         return this.#fib();
-      case 'i':
-        return this.#interface() || this.#address() || this.#portSet() || this.#icmp();
-      case 'm':
-        return this.#mark() || this.#layer4() || this.#masquerade();
-      case 'n':
-        return this.#notrack();
-      case 'o':
-        return this.#interface();
+      case 'icmpv6':
+        return this.#icmp();
+      case 'arp':
+        return this.#arpReply();
+      case 'notrack':
+        this.#out.push({ kind: 'notrack' });
+        return this.#isAtEnd;
+      case 'masquerade':
+        this.#out.push({ kind: 'masquerade', flags: this.#take('fully-random') ? FULLY_RANDOM : 0 });
+        return this.#isAtEnd;
       default:
-        return this.#ports();
+        return false;
     }
   }
 
-  #counter(): boolean {
-    if (this.#take(/^counter(?: |$)/) === null) return false;
-    this.#out.push({ kind: 'counter' });
-    return true;
+  #jump(verb: 'jump' | 'goto'): boolean {
+    const chain = this.#next();
+    if (chain === '' || /["{}]/.test(chain)) return false;
+    this.#out.push({ kind: 'verdict', code: VERDICT_CODE[verb], chain });
+    return this.#isAtEnd;
   }
 
-  #verdict(): boolean {
-    const plain = this.#take(/^(accept|drop|return|continue)$/)?.[1];
-    if (plain !== undefined) {
-      this.#out.push({ kind: 'verdict', code: VERDICT_CODE[plain as 'accept'] });
-      return true;
-    }
-    const [, verb, chain] = this.#take(/^(jump|goto) ([^ "{}]+)$/) ?? [];
-    if (verb === undefined || chain === undefined) return false;
-    this.#out.push({ kind: 'verdict', code: VERDICT_CODE[verb as 'jump'], chain });
-    return true;
+  #meta(): boolean {
+    if (this.#take('mark')) return this.#mark();
+    return this.#take('l4proto') && this.#layer4();
   }
 
   #mark(): boolean {
-    if (!this.#rest.startsWith('meta mark ')) return false;
     const load: Expression = { kind: 'meta', key: META.mark, register: FIRST_REGISTER };
-    const test = this.#take(/^meta mark & (0x[0-9a-f]+) (==|!=) (0x[0-9a-f]+|0)(?: |$)/);
-    if (test !== null) {
+    if (this.#take('&')) {
+      const [mask, operator, value] = [this.#next(), this.#next(), this.#next()];
+      if (!HEX.test(mask) || (operator !== '==' && operator !== '!=')) return false;
+      if (value !== '0' && !HEX.test(value)) return false;
       this.#out.push(
         load,
-        { kind: 'bitwise', mask: u32(Number(test[1])), xor: u32(0) },
-        { kind: 'compare', negated: test[2] === '!=', value: u32(Number(test[3])) },
+        { kind: 'bitwise', mask: u32(Number(mask)), xor: u32(0) },
+        { kind: 'compare', negated: operator === '!=', value: u32(Number(value)) },
       );
       return true;
     }
-    const set = this.#take(/^meta mark set mark or (0x[0-9a-f]+)$/);
-    if (set !== null) {
-      const bits = Number(set[1]);
-      this.#out.push(load, { kind: 'bitwise', mask: u32(~bits), xor: u32(bits) }, { kind: 'set-mark' });
-      return true;
-    }
-    const masked = this.#take(/^meta mark set mark & (0x[0-9a-f]+)(?: \^ (0x[0-9a-f]+))?$/);
-    if (masked === null) return false;
-    const xor = u32(Number(masked[2] ?? 0));
-    this.#out.push(load, { kind: 'bitwise', mask: u32(Number(masked[1])), xor }, { kind: 'set-mark' });
+    if (!this.#take('set', 'mark')) return false;
+    const [operator, operand] = [this.#next(), this.#next()];
+    const xor = operator === '&' && this.#take('^') ? this.#next() : '0x0';
+    if (!HEX.test(operand) || !HEX.test(xor) || !this.#isAtEnd) return false;
+    const bits = Number(operand);
+    if (operator === 'or') this.#out.push(load, { kind: 'bitwise', mask: u32(~bits), xor: u32(bits) });
+    else if (operator === '&') this.#out.push(load, { kind: 'bitwise', mask: u32(bits), xor: u32(Number(xor)) });
+    else return false;
+    this.#out.push({ kind: 'set-mark' });
     return true;
   }
 
-  #interface(): boolean {
-    if (!this.#rest.startsWith('ifname', 1)) return false;
-    const map = this.#take(/^(iifname|oifname) vmap @(\S+)$/);
-    if (map !== null) {
-      this.#loadInterface(map[1]);
-      this.#out.push({ kind: 'verdict-map', map: map[2] ?? '' });
-      return true;
+  #interface(which: 'iifname' | 'oifname'): boolean {
+    const key = which === 'iifname' ? META.iifname : META.oifname;
+    const word = this.#next();
+    this.#out.push({ kind: 'meta', key, register: FIRST_REGISTER });
+    if (word === 'vmap') {
+      const map = this.#next();
+      this.#out.push({ kind: 'verdict-map', map: map.slice(1) });
+      return map.length > 1 && map.startsWith('@') && this.#isAtEnd;
     }
-    const [, which, quoted, bare = ''] = this.#take(/^(iifname|oifname) (?:"([^" ]+)"|([^" ]+))(?: |$)/) ?? [];
-    if (which === undefined) return false;
-    const name = quoted ?? bare;
+    const isQuoted = word.length > 2 && word.startsWith('"') && word.endsWith('"');
+    const name = isQuoted ? word.slice(1, -1) : word;
     const isPrefix = name.endsWith('*');
     const bytes = Buffer.from(isPrefix ? name.slice(0, -1) : name);
-    if (bytes.length === 0 || bytes.length >= INTERFACE_NAME_LENGTH || name.includes('\\')) return false;
+    if (bytes.length === 0 || bytes.length >= INTERFACE_NAME_LENGTH || /[\\"]/.test(name)) return false;
     const value = isPrefix ? bytes : Buffer.concat([bytes, Buffer.alloc(INTERFACE_NAME_LENGTH - bytes.length)]);
-    this.#loadInterface(which);
     this.#out.push({ kind: 'compare', negated: false, value });
     return true;
   }
 
-  #loadInterface(which: string | undefined): void {
-    const key = which === 'iifname' ? META.iifname : META.oifname;
-    this.#out.push({ kind: 'meta', key, register: FIRST_REGISTER });
+  #address(word: 'ip' | 'ip6'): boolean {
+    const layout = LAYOUT[this.#family];
+    const side = this.#next();
+    if (this.#family === 'arp' || word !== layout.word || (side !== 'saddr' && side !== 'daddr')) return false;
+    const offset = side === 'saddr' ? layout.source : layout.dest;
+    if (this.#take('.', 'meta', 'l4proto', '.', 'th')) return this.#portSet(offset, layout.length);
+    const negated = this.#take('!=');
+    const operand = this.#next();
+    if (!operand.startsWith('@')) return this.#network(operand, offset, negated);
+    this.#loadNetwork(offset, layout.length);
+    return this.#lookup(operand, negated);
   }
 
-  #address(): boolean {
-    if (!this.#rest.startsWith('ip')) return false;
-    const layout = LAYOUT[this.#family];
-    const pattern = /^(ip6?) (saddr|daddr) (!= )?(?:@([^ {}"]+)|([0-9a-f.:]+(?:\/\d+)?))(?: |$)/;
-    const [whole, word, side, not, set, net = ''] = pattern.exec(this.#rest) ?? [];
-    if (whole === undefined || this.#family === 'arp' || word !== layout.word) return false;
-    const offset = side === 'saddr' ? layout.source : layout.dest;
-    const negated = not !== undefined;
-    if (set !== undefined) {
-      this.#loadNetwork(offset, layout.length);
-      this.#out.push({ kind: 'lookup', set, negated });
-    } else if (!this.#network(net, offset, negated)) return false;
-    this.#rest = this.#rest.slice(whole.length);
+  #lookup(operand: string, negated: boolean): boolean {
+    if (operand.length < 2 || !operand.startsWith('@') || /["{}]/.test(operand)) return false;
+    this.#out.push({ kind: 'lookup', set: operand.slice(1), negated });
     return true;
   }
 
@@ -241,60 +268,53 @@ class RuleCompiler {
     this.#out.push({ kind: 'payload', base: HEADER.network, offset, length, register });
   }
 
-  #ports(): boolean {
-    const pattern = /^(tcp|udp|sctp) (sport|dport) (!= )?(?:(\d+)|\{ (\d+) \})(?: |$)/;
-    const [whole, protocol = '', side, not, plain, single] = pattern.exec(this.#rest) ?? [];
+  #loadPort(side: string, register: number): boolean {
+    const offset = side === 'sport' ? 0 : 2;
+    this.#out.push({ kind: 'payload', base: HEADER.transport, offset, length: 2, register });
+    return side === 'sport' || side === 'dport';
+  }
+
+  #ports(protocol: number): boolean {
+    const side = this.#next();
+    const negated = this.#take('!=');
+    const isList = this.#take('{');
+    const port = this.#next();
+    if (!DECIMAL.test(port) || (isList && !this.#take('}'))) return false;
     // Two ports of one rule are merged by nft into one load.
-    if (whole === undefined || / (?:sport|dport) /.test(this.#rest.slice(whole.length))) return false;
-    this.#rest = this.#rest.slice(whole.length);
-    this.#require(PROTOCOLS[protocol] ?? 0);
-    this.#out.push(
-      {
-        kind: 'payload',
-        base: HEADER.transport,
-        offset: side === 'sport' ? 0 : 2,
-        length: 2,
-        register: FIRST_REGISTER,
-      },
-      { kind: 'compare', negated: not !== undefined, value: u16(Number(plain ?? single)) },
-    );
+    for (let at = this.#at; at < this.#words.length; at++) {
+      if (this.#words[at] === 'sport' || this.#words[at] === 'dport') return false;
+    }
+    this.#require(protocol);
+    if (!this.#loadPort(side, FIRST_REGISTER)) return false;
+    this.#out.push({ kind: 'compare', negated, value: u16(Number(port)) });
     return true;
   }
 
-  #portSet(): boolean {
-    const layout = LAYOUT[this.#family];
-    const pattern = /^(ip6?) (saddr|daddr) \. meta l4proto \. th (sport|dport) (!= )?@([^ {}"]+)(?: |$)/;
-    const [whole, word, side, port, not, set = ''] = pattern.exec(this.#rest) ?? [];
-    if (whole === undefined || word !== layout.word) return false;
-    this.#rest = this.#rest.slice(whole.length);
-    const words = layout.length / 4;
-    this.#loadNetwork(side === 'saddr' ? layout.source : layout.dest, layout.length);
-    this.#out.push(
-      { kind: 'meta', key: META.protocol, register: wordRegister(words) },
-      {
-        kind: 'payload',
-        base: HEADER.transport,
-        offset: port === 'sport' ? 0 : 2,
-        length: 2,
-        register: wordRegister(words + 1),
-      },
-      { kind: 'lookup', set, negated: not !== undefined },
-    );
-    return true;
+  #portSet(offset: number, length: number): boolean {
+    const side = this.#next();
+    const negated = this.#take('!=');
+    const words = length / 4;
+    this.#loadNetwork(offset, length);
+    this.#out.push({ kind: 'meta', key: META.protocol, register: wordRegister(words) });
+    return this.#loadPort(side, wordRegister(words + 1)) && this.#lookup(this.#next(), negated);
   }
 
   #conntrack(): boolean {
-    const states = this.#take(/^ct state ([a-z,]+)(?: |$)/)?.[1];
-    if (states !== undefined) {
-      let bits = 0;
-      for (const state of states.split(',')) bits |= CT_STATES[state] ?? Number.NaN;
-      if (bits === 0 || states.split(',').some((state) => CT_STATES[state] === undefined)) return false;
-      this.#bits(CT.state, bits, true);
-      return true;
+    const field = this.#next();
+    if (field === 'status') {
+      const negated = this.#take('!');
+      this.#bits(CT.status, CT_STATUS_DNAT, !negated);
+      return this.#next() === 'dnat';
     }
-    const status = this.#take(/^ct status (! )?dnat(?: |$)/);
-    if (status === null) return false;
-    this.#bits(CT.status, CT_STATUS_DNAT, status[1] === undefined);
+    const states = this.#next();
+    if (field !== 'state' || !STATE_NAMES.test(states)) return false;
+    let bits = 0;
+    for (const state of states.split(',')) {
+      const bit = CT_STATES[state];
+      if (bit === undefined) return false;
+      bits |= bit;
+    }
+    this.#bits(CT.state, bits, true);
     return true;
   }
 
@@ -307,16 +327,12 @@ class RuleCompiler {
   }
 
   #layer4(): boolean {
-    const pattern = /^meta l4proto (!= )?([a-z0-9-]+)(?: |$)/;
-    const [whole, not, name = ''] = pattern.exec(this.#rest) ?? [];
-    const number = /^\d+$/.test(name) ? Number(name) : PROTOCOLS[name];
-    if (whole === undefined || number === undefined || number > 255) return false;
-    this.#rest = this.#rest.slice(whole.length);
-    if (not === undefined) {
-      this.#require(number);
-      return true;
-    }
-    this.#testProtocol(number, true);
+    const negated = this.#take('!=');
+    const name = this.#next();
+    const number = DECIMAL.test(name) ? Number(name) : PROTOCOLS[name];
+    if (number === undefined || number > 255) return false;
+    if (negated) this.#testProtocol(number, true);
+    else this.#require(number);
     return true;
   }
 
@@ -334,56 +350,41 @@ class RuleCompiler {
   }
 
   #fib(): boolean {
-    if (this.#take(/^fib saddr \. mark \. iif oif 0(?: |$)/) !== null) {
+    if (this.#take('saddr', '.', 'mark', '.', 'iif', 'oif', '0')) {
       this.#out.push(
         { kind: 'fib', result: FIB.resultOif, flags: FIB.saddr | FIB.mark | FIB.iif },
         { kind: 'compare', negated: false, value: u32(0) },
       );
       return true;
     }
-    const pattern = /^fib (saddr|daddr) (\. oif )?type (!= )?([a-z]+)(?: |$)/;
-    const [whole, side, oif, not, name = ''] = pattern.exec(this.#rest) ?? [];
-    const type = ADDRESS_TYPES[name];
-    if (whole === undefined || type === undefined) return false;
-    this.#rest = this.#rest.slice(whole.length);
-    const flags = (side === 'saddr' ? FIB.saddr : FIB.daddr) | (oif === undefined ? 0 : FIB.oif);
-    this.#out.push(
-      { kind: 'fib', result: FIB.resultType, flags },
-      { kind: 'compare', negated: not !== undefined, value: u32(type) },
-    );
-    return true;
-  }
-
-  #notrack(): boolean {
-    if (this.#take(/^notrack$/) === null) return false;
-    this.#out.push({ kind: 'notrack' });
-    return true;
-  }
-
-  #masquerade(): boolean {
-    const masquerade = this.#take(/^masquerade( fully-random)?$/);
-    if (masquerade === null) return false;
-    this.#out.push({ kind: 'masquerade', flags: masquerade[1] === undefined ? 0 : FULLY_RANDOM });
+    const side = this.#next();
+    const withOif = this.#take('.', 'oif');
+    if ((side !== 'saddr' && side !== 'daddr') || !this.#take('type')) return false;
+    const negated = this.#take('!=');
+    const type = ADDRESS_TYPES[this.#next()];
+    if (type === undefined) return false;
+    const flags = (side === 'saddr' ? FIB.saddr : FIB.daddr) | (withOif ? FIB.oif : 0);
+    this.#out.push({ kind: 'fib', result: FIB.resultType, flags }, { kind: 'compare', negated, value: u32(type) });
     return true;
   }
 
   #icmp(): boolean {
-    const pattern = /^icmpv6 type (!= )?([a-z0-9-]+)(?: |$)/;
-    const [whole, not, name = ''] = pattern.exec(this.#rest) ?? [];
-    const type = /^\d+$/.test(name) ? Number(name) : ICMP_TYPES[name];
-    if (whole === undefined || type === undefined || type > 255) return false;
-    this.#rest = this.#rest.slice(whole.length);
+    if (!this.#take('type')) return false;
+    const negated = this.#take('!=');
+    const name = this.#next();
+    const type = DECIMAL.test(name) ? Number(name) : ICMP_TYPES[name];
+    if (type === undefined || type > 255) return false;
     this.#require(PROTOCOLS['icmpv6'] ?? 0);
     this.#out.push(
       { kind: 'payload', base: HEADER.transport, offset: 0, length: 1, register: FIRST_REGISTER },
-      { kind: 'compare', negated: not !== undefined, value: Buffer.from([type]) },
+      { kind: 'compare', negated, value: Buffer.from([type]) },
     );
     return true;
   }
 
   #arpReply(): boolean {
-    const [, text = ''] = this.#take(/^arp operation reply arp saddr ip ([0-9.]+)(?: |$)/) ?? [];
-    const address = parseAddress(text);
+    if (!this.#take('operation', 'reply', 'arp', 'saddr', 'ip')) return false;
+    const address = parseAddress(this.#next());
     if (address === null || address.family !== 4 || this.#family !== 'arp') return false;
     this.#loadNetwork(6, 2);
     this.#out.push({ kind: 'compare', negated: false, value: u16(ARP_OPERATION.reply) });

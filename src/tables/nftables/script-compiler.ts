@@ -1,13 +1,12 @@
 // Turns a transaction's text, as script.ts writes it, into one netlink batch. A statement of another form gives null:
 // then the whole transaction is libnftables's.
 import type { TimeSlices } from '../../base/time-slices.js';
-import type { Batch, ElementChange, ElementKind } from '../../kernel/netlink/nf-tables.js';
+import type { Batch, ElementKind } from '../../kernel/netlink/nf-tables.js';
 import { NfBatch, type SetForm } from '../../kernel/netlink/nf-batch.js';
-import type { ChainRules, NftFamily, Statement } from './io.js';
+import type { ChainRules, NftFamily, SetElements, Statement } from './io.js';
 import { compileRule } from './rule-compiler.js';
 
-const FIRST = /^(?:add|flush|delete) (?:table|chain|rule|set|map|element) (ip|ip6|arp) (\S+)(?: |$)/;
-const ELEMENT = /^(add|delete) element (?:ip|ip6|arp) \S+ (\S+) \{ ?(.*?) ?\}$/u;
+const FIRST = /^(?:add|flush|delete) (?:table|chain|set|map) (ip|ip6|arp) (\S+)(?: |$)/;
 const TABLE = /^(add|delete) table (?:ip|ip6|arp) \S+$/;
 const CHAIN =
   /^(add|flush|delete) chain (?:ip|ip6|arp) \S+ (\S+)(?: \{ type (filter|route|nat) hook ([a-z]+) priority (-?\d+); \})?$/;
@@ -56,10 +55,10 @@ class ScriptCompiler {
   }
 
   statement(statement: Statement): boolean {
-    if (typeof statement !== 'string') return this.#rules(statement);
+    if (typeof statement !== 'string') return 'chain' in statement ? this.#rules(statement) : this.#elements(statement);
     const first = FIRST.exec(statement);
     if (first === null || `${first[1]} ${first[2]}` !== this.#prefix) return false;
-    return this.#elements(statement) || this.#chain(statement) || this.#set(statement) || this.#table(statement);
+    return this.#chain(statement) || this.#set(statement) || this.#table(statement);
   }
 
   #rules({ table, chain, texts, comments }: ChainRules): boolean {
@@ -73,19 +72,13 @@ class ScriptCompiler {
     return true;
   }
 
-  #elements(line: string): boolean {
-    const [, operation, set = '', list = ''] = ELEMENT.exec(line) ?? [];
-    if (operation === undefined) return false;
-    const key = `${this.#prefix} ${set}`;
+  #elements({ operation, table, set, elements }: SetElements): boolean {
+    const key = `${table} ${set}`;
     const kind = this.#made.get(key) ?? this.#kinds.get(key);
-    if (kind === undefined) return false;
-    const change: ElementChange = {
-      operation: operation as ElementChange['operation'],
-      set,
-      kind,
-      elements: list.replaceAll('"', '').split(', '),
-    };
-    this.#batch.changeElements(change);
+    if (kind === undefined || table !== this.#prefix) return false;
+    // Interface names are in quotes, as nft wants them.
+    const plain = kind === 'interface-goto' ? elements.map((element) => element.replaceAll('"', '')) : elements;
+    this.#batch.changeElements({ operation, set, kind, elements: plain });
     return true;
   }
 

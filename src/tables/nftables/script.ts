@@ -3,7 +3,7 @@
 import type { PlannedSet } from '../../ipsets/nft-sets.js';
 import type { BaseChain } from './base-chains.js';
 import { type FlowtableChange, flowtableStatements } from './flowtable.js';
-import { lineCount, type NftFamily, type Statement } from './io.js';
+import { lineCount, type NftFamily, type SetElements, type Statement } from './io.js';
 import type { PrintedChain } from './rendered-chains.js';
 import type { MapChange } from './verdict-maps.js';
 
@@ -65,17 +65,11 @@ class ScriptBuilder {
     this.owners.push(owner);
   }
 
-  pushElements(verb: string, target: string, elements: Iterable<string>, owner?: StatementOwner): void {
-    let chunk: string[] = [];
-    const flush = (): void => {
-      if (chunk.length > 0) this.push(`${verb} element ${target} { ${chunk.join(', ')} }`, owner);
-      chunk = [];
-    };
-    for (const element of elements) {
-      chunk.push(element);
-      if (chunk.length === ELEMENTS_PER_STATEMENT) flush();
+  pushElements(change: Omit<SetElements, 'elements'>, elements: Iterable<string>, owner?: StatementOwner): void {
+    const all = [...elements];
+    for (let start = 0; start < all.length; start += ELEMENTS_PER_STATEMENT) {
+      this.push({ ...change, elements: all.slice(start, start + ELEMENTS_PER_STATEMENT) }, owner);
     }
-    flush();
   }
 }
 
@@ -103,7 +97,7 @@ export function buildScript(changes: TableChanges, closed?: ReadonlyMap<string, 
   writeChains(builder, table, changes.chains, closed);
   for (const map of changes.maps) {
     const elements = map.added.map(([name, target]) => `"${name}" : goto ${target}`);
-    builder.pushElements('add', `${table} ${map.fullName}`, elements);
+    builder.pushElements({ operation: 'add', table, set: map.fullName }, elements);
   }
   deleteObjects(builder, table, changes);
   return { statements: builder.statements, owners: builder.owners };
@@ -113,7 +107,7 @@ function openMaps(builder: ScriptBuilder, table: string, changes: TableChanges):
   for (const map of changes.maps) {
     if (map.created) builder.push(`add map ${table} ${map.fullName} { type ifname : verdict; }`);
     const removed = map.removed.map((name) => `"${name}"`);
-    builder.pushElements('delete', `${table} ${map.fullName}`, removed);
+    builder.pushElements({ operation: 'delete', table, set: map.fullName }, removed);
   }
   for (const name of changes.deletedMaps) builder.push(`flush map ${table} ${name}`);
 }
@@ -130,8 +124,8 @@ function writeSet(builder: ScriptBuilder, table: string, set: PlannedSet): void 
     builder.push(`add set ${target} { type ${set.shape.type};${flags} }`, owner);
   }
   // Out before in: a prefix may take the place of those that it covers.
-  builder.pushElements('delete', target, set.removed, owner);
-  builder.pushElements('add', target, set.added, owner);
+  builder.pushElements({ operation: 'delete', table, set: set.nftName }, set.removed, owner);
+  builder.pushElements({ operation: 'add', table, set: set.nftName }, set.added, owner);
 }
 
 function writeChains(
