@@ -90,6 +90,27 @@ describe('Metrics', () => {
     expect(text).toContain('felix_driver_apply_phase_seconds_count{phase="tables"} 1\n');
   });
 
+  it('text, more events than wait at once, has them all', async () => {
+    const metrics = new Metrics();
+    for (let event = 0; event < 1_300; event += 1) {
+      metrics.add('felix_ipset_calls', 1);
+      metrics.observe('felix_driver_apply_phase_seconds', 2, { phase: event % 2 === 0 ? 'sets' : 'tables' });
+    }
+    const text = await metrics.text();
+    expect(text).toContain('felix_ipset_calls 1300\n');
+    expect(text).toContain('felix_driver_apply_phase_seconds_count{phase="sets"} 650\n');
+    expect(text).toContain('felix_driver_apply_phase_seconds_sum{phase="tables"} 1300\n');
+  });
+
+  it('replace, a counter that was counted up before, has the totals only', async () => {
+    const metrics = new Metrics();
+    metrics.add('felix_driver_frames', 3, { direction: 'out' });
+    metrics.replace('felix_driver_frames', [{ labels: { direction: 'in' }, value: 7 }]);
+    const text = await metrics.text();
+    expect(text).toContain('felix_driver_frames{direction="in"} 7\n');
+    expect(text).not.toContain('direction="out"');
+  });
+
   it('replace, totals counted elsewhere, takes the place of all series', async () => {
     const metrics = new Metrics();
     metrics.replace('felix_driver_frames', [
