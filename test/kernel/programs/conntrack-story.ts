@@ -1,8 +1,8 @@
 // Fills the connection-tracking table of its namespace, removes the flows of some addresses, and prints what is left as
-// JSON. Usage: tsx conntrack-story.ts command|netlink FLOWS
+// JSON. Usage: tsx conntrack-story.ts command|netlink|netlink-many|netlink-old FLOWS
 import { silentLogger } from '../../../src/base/logger.js';
 import { ConntrackNetlink } from '../../../src/kernel/netlink/conntrack.js';
-import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
+import { loadNativeLibrary, type NativeLibrary } from '../../../src/kernel/netlink/library.js';
 import { directRunner } from '../../../src/kernel/spawn.js';
 import type { Operation } from '../../../src/model/operation.js';
 import { CommandConntrackCleaner, type ConntrackCleaner } from '../../../src/routes/conntrack-cleaner.js';
@@ -18,8 +18,8 @@ async function conntrack(...args: string[]): Promise<string> {
   return result.stdout;
 }
 
-/** Each flow: source, destination, and who answers if not the destination (a translated address). */
-const FLOWS: readonly (readonly [source: string, target: string, answers?: string])[] = [
+/** Each flow: source, destination, who answers if not the destination (a translated address), and its zone. */
+const FLOWS: readonly (readonly [source: string, target: string, answers?: string, zone?: string])[] = [
   ['10.65.0.2', '10.0.0.1'],
   ['10.0.0.1', '10.65.0.2'],
   ['10.0.0.1', '10.65.0.20'],
@@ -29,13 +29,25 @@ const FLOWS: readonly (readonly [source: string, target: string, answers?: strin
   ['fd00::2', 'fd00:1::1'],
   ['fd00:1::1', 'fd00::2'],
   ['fd00:1::1', 'fd00::20'],
+  ['10.65.0.2', '10.0.0.2', '10.0.0.2', '7'],
 ];
+
+/** A kernel before 6.8, which does not know the attribute with the filter and passes over it. */
+function withoutFilters(library: NativeLibrary): NativeLibrary {
+  const filter = Buffer.from([12, 0, 25, 0x80]);
+  const sendInThread: NativeLibrary['sendInThread'] = (fd, data, length, flags) => {
+    for (let at = data.indexOf(filter); at >= 0; at = data.indexOf(filter, at + 1)) data[at + 2] = 200;
+    return library.sendInThread(fd, data, length, flags);
+  };
+  return { ...library, sendInThread };
+}
 
 function createCleaner(): ConntrackCleaner {
   const tools = new CommandConntrackCleaner({ runner: directRunner, logger: silentLogger, observe });
   if (kind === 'command') return tools;
-  const { library, reason } = loadNativeLibrary();
-  if (library === null) throw new Error(reason);
+  const { library: loaded, reason } = loadNativeLibrary();
+  if (loaded === null) throw new Error(reason);
+  const library = kind === 'netlink-old' ? withoutFilters(loaded) : loaded;
   // What netlink cannot do must not be done by the tool here.
   const none: ConntrackCleaner = { clean: () => Promise.reject(new Error('netlink failed')) };
   return new NetlinkConntrackCleaner({
@@ -46,11 +58,11 @@ function createCleaner(): ConntrackCleaner {
   });
 }
 
-for (const [index, [source, target, answers = target]] of FLOWS.entries()) {
+for (const [index, [source, target, answers = target, zone]] of FLOWS.entries()) {
   const ports = ['--sport', `${1000 + index}`, '--dport', '80'];
   const reply = ['--reply-src', answers, '--reply-dst', source, '--reply-port-src', '80'];
   await conntrack(
-    ...['-I', '-p', 'tcp', '-s', source, '-d', target, ...ports],
+    ...['-I', ...(zone === undefined ? [] : ['-w', zone]), '-p', 'tcp', '-s', source, '-d', target, ...ports],
     ...[...reply, '--reply-port-dst', `${1000 + index}`, '--state', 'ESTABLISHED', '-t', '600', '-u', 'ASSURED'],
   );
 }
@@ -70,6 +82,7 @@ await Promise.all([
   cleaner.clean(4, '10.65.0.2'),
   cleaner.clean(4, '10.65.0.99'),
   cleaner.clean(4, '10.65.0.9'),
+  ...(kind === 'netlink-many' ? [cleaner.clean(4, '10.65.0.99'), cleaner.clean(4, '10.65.0.98')] : []),
 ]);
 await cleaner.clean(4, '10.65.0.2');
 const left = await Promise.all([conntrack('-L', '-f', 'ipv4'), conntrack('-L', '-f', 'ipv6')]);
