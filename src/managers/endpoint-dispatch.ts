@@ -1,5 +1,6 @@
-// Dispatch chains and maps, rendered anew only when the set of interface names changed (dataplane.md 3.8).
-import { ANY_INTERFACE, type DispatchChains, type RuleRenderer } from '../rules/renderer.js';
+// Dispatch chains and maps (dataplane.md 3.8): those of workloads are changed by the names that came or went, all others
+// rendered anew when their names changed.
+import { ANY_INTERFACE, type DispatchChains, type DispatchTree, type RuleRenderer } from '../rules/renderer.js';
 import type { RuleTable } from '../tables/rule-table.js';
 import { OwnedChains } from './owned-chains.js';
 import type { FamilyTables } from './static-rules.js';
@@ -41,6 +42,9 @@ class DispatchTarget {
 export class Dispatch {
   readonly #renderer: RuleRenderer;
   readonly #workloads: DispatchTarget;
+  readonly #workloadTable: RuleTable;
+  /** iptables only. */
+  readonly #workloadTree: DispatchTree | null;
   readonly #hostFilter: DispatchTarget;
   readonly #hostMangle: DispatchTarget;
   readonly #hostRaw: DispatchTarget;
@@ -50,6 +54,8 @@ export class Dispatch {
   constructor(renderer: RuleRenderer, tables: FamilyTables, isIpvs: boolean) {
     this.#renderer = renderer;
     this.#workloads = new DispatchTarget(tables.filter);
+    this.#workloadTable = tables.filter;
+    this.#workloadTree = renderer.options.backend === 'iptables' ? renderer.createWorkloadDispatchTree() : null;
     this.#hostFilter = new DispatchTarget(tables.filter);
     this.#hostMangle = new DispatchTarget(tables.mangle);
     this.#hostRaw = new DispatchTarget(tables.raw);
@@ -65,13 +71,7 @@ export class Dispatch {
     const isFirst = this.#isFirst;
     this.#isFirst = false;
     const workloadsChanged = changed.workloads.size > 0;
-    if (isFirst || (workloadsChanged && renderer.options.backend === 'iptables')) {
-      this.#workloads.write(renderer.workloadDispatch(names.workloads));
-    } else if (workloadsChanged) {
-      const [added, removed] = split(changed.workloads, names.workloads);
-      // The chains that look names up in the maps are the same for all names.
-      this.#workloads.change(renderer.workloadDispatch(added), removed);
-    }
+    if (isFirst || workloadsChanged) this.#updateWorkloads(names.workloads, isFirst ? null : changed.workloads);
     if (changed.hosts || isFirst) {
       this.#hostFilter.write(renderer.hostFilterDispatch(names.hosts));
       this.#hostMangle.write(renderer.hostMangleDispatch(names.hosts, names.hostsWithPreDnat));
@@ -81,6 +81,21 @@ export class Dispatch {
       const hosts = [...names.hosts].filter((name) => name !== ANY_INTERFACE);
       this.#marks.write(renderer.endpointMarkDispatch(names.workloads, hosts));
     }
+  }
+
+  /** `changed` null = all of them. */
+  #updateWorkloads(names: ReadonlySet<string>, changed: ReadonlySet<string> | null): void {
+    const [added, removed] = changed === null ? [[...names], []] : split(changed, names);
+    if (this.#workloadTree !== null) {
+      const chains = this.#workloadTree.change(added, removed);
+      for (const chain of chains.changed) this.#workloadTable.setChain(chain);
+      for (const name of chains.gone) this.#workloadTable.deleteChain(name);
+      return;
+    }
+    const dispatch = this.#renderer.workloadDispatch(added);
+    if (changed === null) this.#workloads.write(dispatch);
+    // The chains that look names up in the maps are the same for all names.
+    else this.#workloads.change(dispatch, removed);
   }
 }
 

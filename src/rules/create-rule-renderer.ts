@@ -2,6 +2,7 @@
 // and the composition root need besides renderer.ts.
 import { renderArpTable } from './arp.js';
 import { createRenderContext } from './context.js';
+import { WorkloadDispatchTree } from './dispatch-tree.js';
 import {
   renderEndpointMarkDispatch,
   renderHostFilterDispatch,
@@ -58,6 +59,7 @@ export function createRuleRenderer(options: RenderOptions): RuleRenderer {
     hostMangleChains: (input) => renderHostMangleChains(ctx, input),
     hostRawChains: (input) => renderHostRawChains(ctx, input),
     workloadDispatch: (names) => renderWorkloadDispatch(ctx, names),
+    createWorkloadDispatchTree: () => new WorkloadDispatchTree(ctx),
     hostFilterDispatch: (names) => renderHostFilterDispatch(ctx, names),
     hostMangleDispatch: (all, withPreDnat) => renderHostMangleDispatch(ctx, all, withPreDnat),
     hostRawDispatch: (names) => renderHostRawDispatch(ctx, names),

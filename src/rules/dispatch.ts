@@ -10,7 +10,7 @@ import { ANY_INTERFACE, type DispatchChains } from './renderer.js';
 type InterfaceKind = 'in-interface' | 'out-interface';
 
 /** One dispatch chain over a set of interfaces. */
-interface Dispatch {
+export interface TreeDispatch {
   readonly root: string;
   /** Between root name and character in the names of child chains. */
   readonly infix?: string;
@@ -23,16 +23,23 @@ interface Dispatch {
 
 /** The filter dispatch of workloads; unknown interfaces are denied, also when there are no workloads at all. */
 export function renderWorkloadDispatch(ctx: RenderContext, interfaceNames: Iterable<string>): DispatchChains {
-  const endRules = [rule([], denyAction(ctx, 'filter', 'ingress'), 'Unknown interface')];
-  const { fromWorkload, toWorkload } = ENDPOINT_CHAIN_PREFIX;
-  const from = { root: CHAIN.fromWorkloadDispatch, kind: 'in-interface', prefix: fromWorkload, endRules } as const;
-  const to = { root: CHAIN.toWorkloadDispatch, kind: 'out-interface', prefix: toWorkload, endRules } as const;
+  const [from, to] = workloadTrees(ctx);
   const names = sortedNames(interfaceNames);
   if (ctx.backend === 'iptables') return { chains: [...tree(ctx, names, from), ...tree(ctx, names, to)], maps: [] };
   return {
     chains: [mapLookup(from), mapLookup(to)],
     maps: [verdictMap(ctx, names, from), verdictMap(ctx, names, to)],
   };
+}
+
+/** The chains that `renderWorkloadDispatch` makes: from workloads, to workloads. */
+export function workloadTrees(ctx: RenderContext): readonly [TreeDispatch, TreeDispatch] {
+  const endRules = [rule([], denyAction(ctx, 'filter', 'ingress'), 'Unknown interface')];
+  const { fromWorkload, toWorkload } = ENDPOINT_CHAIN_PREFIX;
+  return [
+    { root: CHAIN.fromWorkloadDispatch, kind: 'in-interface', prefix: fromWorkload, endRules },
+    { root: CHAIN.toWorkloadDispatch, kind: 'out-interface', prefix: toWorkload, endRules },
+  ];
 }
 
 /** Four chains over host endpoints; with a `*` endpoint everything else goes to its chains. */
@@ -139,17 +146,17 @@ function defaultRule(ctx: RenderContext, prefix: string): Rule {
   return rule([], goTo(endpointChainName(prefix, ANY_INTERFACE, ctx.backend)));
 }
 
-function mapLookup(dispatch: Dispatch): Chain {
+function mapLookup(dispatch: TreeDispatch): Chain {
   const kind = dispatch.kind === 'in-interface' ? 'in-interface-map' : 'out-interface-map';
   return { name: dispatch.root, rules: [{ match: [{ kind, map: dispatch.root }] }, ...dispatch.endRules] };
 }
 
-function verdictMap(ctx: RenderContext, names: readonly string[], dispatch: Dispatch): VerdictMap {
+function verdictMap(ctx: RenderContext, names: readonly string[], dispatch: TreeDispatch): VerdictMap {
   const elements = new Map(names.map((name) => [name, endpointChainName(dispatch.prefix, name, ctx.backend)]));
   return { name: dispatch.root, elements };
 }
 
-function tree(ctx: RenderContext, names: readonly string[], dispatch: Dispatch): Chain[] {
+function tree(ctx: RenderContext, names: readonly string[], dispatch: TreeDispatch): Chain[] {
   const { children, rootRules } = branches(ctx, names, dispatch);
   return [...children, { name: dispatch.root, rules: [...rootRules, ...dispatch.endRules] }];
 }
@@ -158,27 +165,42 @@ function tree(ctx: RenderContext, names: readonly string[], dispatch: Dispatch):
 function branches(
   ctx: RenderContext,
   names: readonly string[],
-  dispatch: Dispatch,
+  dispatch: TreeDispatch,
 ): { readonly children: Chain[]; readonly rootRules: Rule[] } {
-  const direct = (name: string): Rule =>
-    rule([{ kind: dispatch.kind, name }], goTo(endpointChainName(dispatch.prefix, name, ctx.backend)));
   const common = commonPrefix(names);
   const children: Chain[] = [];
   const rootRules: Rule[] = [];
   for (const [bin, members] of binsOf(names, common.length + 1)) {
-    const [only] = members;
-    if (members.length === 1 && only !== undefined) {
-      rootRules.push(direct(only));
+    const rules = members.map((name) => directRule(ctx, dispatch, name));
+    if (rules.length === 1) {
+      rootRules.push(...rules);
       continue;
     }
-    const child = `${dispatch.root}${dispatch.infix ?? ''}-${bin.slice(common.length)}`;
-    rootRules.push(rule([{ kind: dispatch.kind, name: bin, wildcard: true }], goTo(child)));
-    children.push({ name: child, rules: [...members.map(direct), ...dispatch.endRules] });
+    const child = binChain(dispatch, bin, common, rules);
+    rootRules.push(binRule(dispatch, bin, child.name));
+    children.push(child);
   }
   return { children, rootRules };
 }
 
-function binsOf(names: readonly string[], length: number): Map<string, string[]> {
+/** The rule for one name. */
+export function directRule(ctx: RenderContext, { kind, prefix }: TreeDispatch, name: string): Rule {
+  return rule([{ kind, name }], goTo(endpointChainName(prefix, name, ctx.backend)));
+}
+
+/** The root chain's rule for all names that begin with `bin`. */
+export function binRule({ kind }: TreeDispatch, bin: string, child: string): Rule {
+  return rule([{ kind, name: bin, wildcard: true }], goTo(child));
+}
+
+/** The child chain of a bin; `common` is what all names begin with. */
+export function binChain(dispatch: TreeDispatch, bin: string, common: string, rules: readonly Rule[]): Chain {
+  const { root, infix = '', endRules } = dispatch;
+  return { name: `${root}${infix}-${bin.slice(common.length)}`, rules: [...rules, ...endRules] };
+}
+
+/** Names by their first `length` characters. */
+export function binsOf(names: readonly string[], length: number): Map<string, string[]> {
   const bins = new Map<string, string[]>();
   for (const name of names) {
     const key = name.slice(0, length);
@@ -189,8 +211,8 @@ function binsOf(names: readonly string[], length: number): Map<string, string[]>
   return bins;
 }
 
-// Of a sorted list, the first and the last name differ earliest.
-function commonPrefix(sorted: readonly string[]): string {
+/** What all begin with: of a sorted list, the first and the last name differ earliest. */
+export function commonPrefix(sorted: readonly string[]): string {
   const first = sorted[0] ?? '';
   const last = sorted.at(-1) ?? '';
   let length = 0;

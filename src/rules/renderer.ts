@@ -67,6 +67,23 @@ export interface StaticTable {
   readonly appended: ReadonlyMap<string, readonly Rule[]>;
 }
 
+/** What a change of names does to dispatch chains. */
+export interface ChangedChains {
+  /** Chains that are new or differ. */
+  readonly changed: readonly Chain[];
+  /** Names of chains that are not there any more. */
+  readonly gone: readonly string[];
+}
+
+/** Dispatch chains that are kept up name by name. */
+export interface DispatchTree {
+  /**
+   * Takes names in and out; those that are there already, or are not, are ignored. The first call gives the chains for
+   * no names at all, too.
+   */
+  change(added: readonly string[], removed: readonly string[]): ChangedChains;
+}
+
 /** Chains and (nft) verdict maps that belong together. */
 export interface DispatchChains {
   readonly chains: readonly Chain[];
@@ -110,6 +127,8 @@ export interface RuleRenderer {
 
   /** 3.8: filter dispatch over workload interfaces, tree (iptables) or maps (nft). Order of names does not matter. */
   workloadDispatch(interfaceNames: Iterable<string>): DispatchChains;
+  /** The same in its iptables form, kept up name by name. */
+  createWorkloadDispatchTree(): DispatchTree;
   /** 3.8: the four filter dispatch chains over host endpoint interfaces; `ANY_INTERFACE` among the names = default. */
   hostFilterDispatch(interfaceNames: Iterable<string>): DispatchChains;
   /** 3.8: mangle `cali-to-host-endpoint` over all, `cali-from-host-endpoint` over those with pre-DNAT tiers. */

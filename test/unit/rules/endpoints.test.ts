@@ -25,6 +25,10 @@ function renderer(
   return createRuleRenderer({ family: 4, backend, config, environment: testEnvironment({ backend, ...environment }) });
 }
 
+function byName(a: Chain, b: Chain): number {
+  return a.name < b.name ? -1 : 1;
+}
+
 /** Chains as text, one line a rule, comments last in brackets. */
 function show(chains: readonly Chain[]): string[] {
   return chains.flatMap((chain) => [
@@ -105,6 +109,41 @@ describe('workload dispatch', () => {
       '--in-interface cali1+ --goto cali-from-wl-dispatch-1',
       '--jump DROP [Unknown interface]',
     ]);
+  });
+
+  it('kept up name by name, has the chains that all names at once give', () => {
+    const name = fc.stringMatching(/^c?[a-c]{1,4}$/);
+    const step = fc.record({ added: fc.array(name, { maxLength: 4 }), removed: fc.array(name, { maxLength: 4 }) });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1 }), (steps) => {
+        const plain = renderer();
+        const tree = plain.createWorkloadDispatchTree();
+        const names = new Set<string>();
+        const kept = new Map<string, Chain>();
+        for (const { added, removed } of steps) {
+          const gone = removed.filter((name) => !added.includes(name));
+          for (const name of gone) names.delete(name);
+          for (const name of added) names.add(name);
+          const change = tree.change(added, gone);
+          for (const chain of change.changed) {
+            expect(kept.get(chain.name)).not.toEqual(chain);
+            kept.set(chain.name, chain);
+          }
+          for (const name of change.gone) expect(kept.delete(name)).toBe(true);
+          const { chains } = plain.workloadDispatch(names);
+          expect([...kept.values()].sort(byName)).toEqual([...chains].sort(byName));
+        }
+      }),
+    );
+  });
+
+  it('kept up name by name, hands out the bin of a name alone', () => {
+    const tree = renderer().createWorkloadDispatchTree();
+    tree.change(['cali10', 'cali11', 'cali20', 'cali21'], []);
+    const { changed, gone } = tree.change(['cali22'], ['cali99']);
+    expect(changed.map((chain) => chain.name)).toEqual(['cali-from-wl-dispatch-2', 'cali-to-wl-dispatch-2']);
+    expect(gone).toEqual([]);
+    expect(tree.change(['cali22'], ['cali23'])).toEqual({ changed: [], gone: [] });
   });
 
   it('is a verdict map in nft', () => {
