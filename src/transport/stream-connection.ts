@@ -57,7 +57,7 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
     });
     this.#settle = settle;
     const counters = options.counters ?? newTransportCounters();
-    const { readable, writable } = pair;
+    const { readable } = pair;
     this.#inbox = new Inbox({
       codec,
       counters,
@@ -67,7 +67,7 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
     this.#outbox = new Outbox({
       codec,
       counters,
-      sink: (message) => writable.write(this.#framing.wrap(message)),
+      sink: (message) => this.#write(message),
       onOverflow: (error) => this.#finish({ kind: 'error', error }),
     });
     this.#listen();
@@ -135,6 +135,16 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
     this.#finishIfDrained();
   }
 
+  /** Messages of one turn leave together: after a start there is one for each endpoint. */
+  #write(message: Uint8Array): boolean {
+    const { writable } = this.#pair;
+    if (writable.writableCorked === 0 && !writable.writableObjectMode) {
+      writable.cork();
+      process.nextTick(() => writable.uncork());
+    }
+    return writable.write(this.#framing.wrap(message));
+  }
+
   #listen(): void {
     const { readable, writable } = this.#pair;
     readable.on('end', () => this.peerGone());
@@ -188,6 +198,8 @@ export class StreamConnection<In, Out> implements Connection<In, Out> {
     this.#isClosed = true;
     this.#outbox.stop();
     const { readable, writable, hangUp } = this.#pair;
+    // What was sent in this turn is not to be lost.
+    writable.uncork();
     if (hangUp !== undefined) {
       hangUp(reason);
     } else {
