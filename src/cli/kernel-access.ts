@@ -33,6 +33,7 @@ import { CommitLedger } from '../tables/commit-ledger.js';
 import { CommandNftIo } from '../tables/nftables/command-io.js';
 import type { NftIo } from '../tables/nftables/io.js';
 import { NetlinkNftIo } from '../tables/nftables/netlink-io.js';
+import { HASH_COMMENT_PREFIX } from '../tables/nftables/rendered-chains.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { countCommands, countIpSets, countNft } from './counted-io.js';
 import type { KernelDriver } from './options.js';
@@ -153,7 +154,7 @@ function openNativeNft(
   const opened = LibNftables.open();
   if (opened.library === null) return giveUp(required, opened.reason, log);
   const netlink = new NfTablesNetlink(library);
-  const reader = new NfTablesReader(library);
+  const reader = new NfTablesReader(library, HASH_COMMENT_PREFIX);
   const ledger = new CommitLedger(() => netlink.generation());
   return {
     io: new NetlinkNftIo({ library: opened.library, netlink, reader, fallback, clock, ledger }),

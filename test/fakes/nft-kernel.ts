@@ -9,6 +9,7 @@ import {
   scriptText,
   type Statement,
 } from '../../src/tables/nftables/io.js';
+import { chainKey, hashOfComment } from '../../src/tables/nftables/rendered-chains.js';
 
 interface FakeRule {
   readonly text: string;
@@ -111,7 +112,10 @@ export class FakeNftKernel implements NftIo {
       if (found === undefined) return null;
       const chains = new Map<string, KernelNftTable['chains'] extends ReadonlyMap<string, infer C> ? C : never>();
       for (const [name, { base, rules }] of found.chains) {
-        chains.set(name, { ...(base === undefined ? {} : { base }), comments: rules.map(({ comment }) => comment) });
+        chains.set(name, {
+          ...(base === undefined ? {} : { base }),
+          tags: chainKey(rules.map(({ comment }) => hashOfComment(comment))),
+        });
       }
       const sets = new Map([...found.sets].map(([name, set]) => [name, { ...set, elements: [...set.elements] }]));
       const maps = new Map([...found.maps].map(([name, map]) => [name, { ...map, elements: new Map(map.elements) }]));

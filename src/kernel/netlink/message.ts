@@ -301,6 +301,10 @@ export function attributeText(value: Buffer | undefined): string {
 
 /** The zero-terminated string between two offsets. */
 export function textAt(data: Buffer, start: number, end: number): string {
-  const zero = data.indexOf(0, start);
-  return data.toString('utf8', start, zero < 0 || zero > end ? end : zero);
+  let zero = start;
+  let isPlain = true;
+  for (let code = data[zero]; zero < end && code !== 0 && code !== undefined; code = data[++zero]) {
+    if (code > 0x7f) isPlain = false;
+  }
+  return data.toString(isPlain ? 'latin1' : 'utf8', start, zero);
 }

@@ -3,7 +3,16 @@
 import { NetlinkError } from '../../base/errors.js';
 import { errnoName } from './errno.js';
 import type { NativeLibrary } from './library.js';
-import { attributeText, CONTROL, FLAG, parseAttributes, parseMessages, type ReceivedMessage } from './message.js';
+import {
+  attributeText,
+  CONTROL,
+  FLAG,
+  HEADER_LENGTH,
+  parseAttributes,
+  parseMessages,
+  type ReceivedMessage,
+} from './message.js';
+import { createReceivedBytes, type MessageVisitor, type ReceivedBytes, scanMessages } from './scan.js';
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
@@ -59,14 +68,22 @@ export const RETRY_ERRNOS = { interrupted: 4, overrun: 105 } as const;
 const EAGAIN = 11;
 const EIO = 5;
 
+/** When to hand the event loop back; see `base/time-slices.ts`. */
+export interface Slices {
+  isOver(): boolean;
+  pause(): Promise<void>;
+}
+
 /** One open socket. Not shared between users: replies belong to the request that was sent last. */
 export class NetlinkSocket {
   readonly #library: NativeLibrary;
   readonly #fd: number;
-  readonly #receiveBuffer = Buffer.allocUnsafe(RECEIVE_BYTES);
+  readonly #received = createReceivedBytes(RECEIVE_BYTES);
   #sequence = 1;
   #poll: { stop(): void } | null = null;
   #closed = false;
+  /** Nothing can wait to be read: the last exchange was a dump that was read to its end. */
+  #isDrained = false;
 
   /** @throws NetlinkError when the kernel gives no such socket. */
   constructor(
@@ -111,8 +128,7 @@ export class NetlinkSocket {
 
   /** The same for data so large that the kernel's work would hold up everything else: it is sent in a thread. */
   async exchangeInThread(data: Buffer, expectedAcks: number): Promise<Acknowledgement[]> {
-    // Replies of an earlier exchange that was given up must not be taken for ours.
-    while (this.#receive() !== null);
+    this.#drain();
     if (data.length > BUFFER_BYTES) this.#setOption(SOL_SOCKET, SO_SNDBUFFORCE, data.length);
     const sent = await this.#library.sendInThread(this.#fd, data, data.length, 0);
     if (sent !== data.length) throw new NetlinkError(`send of ${data.length} netlink bytes failed`, EIO, 'EIO');
@@ -122,7 +138,7 @@ export class NetlinkSocket {
   #collect(expectedAcks: number, onMessage: (message: ReceivedMessage) => void): Acknowledgement[] {
     const acks: Acknowledgement[] = [];
     while (acks.length < expectedAcks) {
-      const datagram = this.#receive();
+      const datagram = this.#receiveView();
       if (datagram === null) break;
       for (const message of parseMessages(datagram)) {
         if (message.type === CONTROL.error) acks.push(parseAck(message));
@@ -137,28 +153,46 @@ export class NetlinkSocket {
    * @throws NetlinkError; EINTR when the dump was interrupted by a change and has to be read again.
    */
   dump(request: Buffer, onMessage: (message: ReceivedMessage) => void): void {
+    this.scan(request, messageReader(onMessage));
+  }
+
+  /** The same for messages that are read where they lie. */
+  scan(request: Buffer, visit: MessageVisitor): void {
     this.#send(request);
-    const part = new DumpPart(onMessage);
+    const part = new DumpPart(this.#received, visit);
     while (!part.take(this.#receive()));
+    this.#isDrained = true;
   }
 
   /**
-   * The same for a dump that may be long: after each `sliceMs` of work it awaits `pause`. Nothing else may be asked of
+   * {@link dump} for one that may be long: after each `sliceMs` of work it awaits `pause`. Nothing else may be asked of
    * this socket meanwhile.
    */
-  async dumpInSlices(
+  dumpInSlices(
     request: Buffer,
     onMessage: (message: ReceivedMessage) => void,
     sliceMs: number,
     pause: () => Promise<unknown>,
   ): Promise<void> {
+    let startMs = performance.now();
+    const slices = {
+      isOver: (): boolean => performance.now() - startMs >= sliceMs,
+      pause: async (): Promise<void> => {
+        await pause();
+        startMs = performance.now();
+      },
+    };
+    return this.scanInSlices(request, messageReader(onMessage), slices);
+  }
+
+  /** {@link scan} that pauses whenever a slice is over. Nothing else may be asked of this socket meanwhile. */
+  async scanInSlices(request: Buffer, visit: MessageVisitor, slices: Slices): Promise<void> {
     this.#send(request);
-    const part = new DumpPart(onMessage);
-    for (let startMs = performance.now(); !part.take(this.#receive()); ) {
-      if (performance.now() - startMs < sliceMs) continue;
-      await pause();
-      startMs = performance.now();
+    const part = new DumpPart(this.#received, visit);
+    while (!part.take(this.#receive())) {
+      if (slices.isOver()) await slices.pause();
     }
+    this.#isDrained = true;
   }
 
   /**
@@ -170,7 +204,7 @@ export class NetlinkSocket {
       for (;;) {
         let datagram: Buffer | null;
         try {
-          datagram = this.#receive();
+          datagram = this.#receiveView();
         } catch (error) {
           // libuv stops watching a descriptor once it reports an error, and an overrun is one.
           this.#poll?.stop();
@@ -194,15 +228,21 @@ export class NetlinkSocket {
   }
 
   #send(data: Buffer): void {
-    // Replies of an earlier exchange that was given up must not be taken for ours.
-    while (this.#receive() !== null);
+    this.#drain();
     const sent = this.#library.send(this.#fd, data, data.length, 0);
     if (sent !== data.length) throw this.#systemError(`send of ${data.length} netlink bytes`);
   }
 
-  /** One datagram, or null when nothing waits. */
-  #receive(): Buffer | null {
-    const length = this.#library.recv(this.#fd, this.#receiveBuffer, RECEIVE_BYTES, MSG_DONTWAIT | MSG_TRUNC);
+  /** Replies of an earlier exchange that was given up must not be taken for those of the next. */
+  #drain(): void {
+    while (!this.#isDrained && this.#receive() !== null);
+    this.#isDrained = false;
+  }
+
+  /** Length of the datagram that is now in the buffer, or null when nothing waits. */
+  #receive(): number | null {
+    const { bytes } = this.#received;
+    const length = this.#library.recv(this.#fd, bytes, RECEIVE_BYTES, MSG_DONTWAIT | MSG_TRUNC);
     if (length < 0) {
       if (this.#library.errno() === EAGAIN) return null;
       throw this.#systemError('recv of netlink');
@@ -214,7 +254,12 @@ export class NetlinkSocket {
         'ENOBUFS',
       );
     }
-    return this.#receiveBuffer.subarray(0, length);
+    return length;
+  }
+
+  #receiveView(): Buffer | null {
+    const length = this.#receive();
+    return length === null ? null : this.#received.bytes.subarray(0, length);
   }
 
   #setOption(level: number, option: number, value: number): void {
@@ -231,32 +276,52 @@ export class NetlinkSocket {
   }
 }
 
+/** A visitor that makes a message of what it is told of, without its header's numbers but the type. */
+function messageReader(onMessage: (message: ReceivedMessage) => void): MessageVisitor {
+  return ({ bytes, words }, start, end) => {
+    const header = (start - HEADER_LENGTH) >>> 2;
+    const typeAndFlags = words[header + 1] ?? 0;
+    onMessage({
+      type: typeAndFlags & 0xffff,
+      flags: typeAndFlags >>> 16,
+      sequence: (words[header + 2] ?? 0) >>> 0,
+      payload: bytes.subarray(start, end),
+    });
+  };
+}
+
 /** Takes the datagrams of one dump, in order. */
 class DumpPart {
-  readonly #onMessage: (message: ReceivedMessage) => void;
+  readonly #received: ReceivedBytes;
+  readonly #visit: MessageVisitor;
   #isInterrupted = false;
 
-  constructor(onMessage: (message: ReceivedMessage) => void) {
-    this.#onMessage = onMessage;
+  constructor(received: ReceivedBytes, visit: MessageVisitor) {
+    this.#received = received;
+    this.#visit = visit;
   }
 
-  /** Hands over the messages; true at the end mark. @throws NetlinkError */
-  take(datagram: Buffer | null): boolean {
-    const interrupted = RETRY_ERRNOS.interrupted;
-    if (datagram === null) throw new NetlinkError('Netlink dump ended without its end mark', interrupted, 'EINTR');
-    for (const message of parseMessages(datagram)) {
-      this.#isInterrupted ||= (message.flags & FLAG.dumpInterrupted) !== 0;
-      if (message.type === CONTROL.done || message.type === CONTROL.error) {
-        const errno = -message.payload.readInt32LE(0);
-        if (errno !== 0) throw netlinkError('Netlink dump', { sequence: message.sequence, errno, detail: '' });
-        if (this.#isInterrupted)
-          throw new NetlinkError('Netlink dump was interrupted by a change', interrupted, 'EINTR');
-        return true;
-      }
-      this.#onMessage(message);
-    }
-    return false;
+  /** Hands over the messages of the datagram of this length; true at the end mark. @throws NetlinkError */
+  take(length: number | null): boolean {
+    if (length === null) throw interrupted('Netlink dump ended without its end mark');
+    return scanMessages(this.#received, length, this.#take);
   }
+
+  readonly #take = (type: number, flags: number, start: number, end: number): boolean => {
+    if ((flags & FLAG.dumpInterrupted) !== 0) this.#isInterrupted = true;
+    if (type !== CONTROL.done && type !== CONTROL.error) {
+      this.#visit(this.#received, start, end);
+      return false;
+    }
+    const errno = end - start >= 4 ? -(this.#received.words[start >>> 2] ?? 0) : EIO;
+    if (errno !== 0) throw netlinkError('Netlink dump', { sequence: 0, errno, detail: '' });
+    if (this.#isInterrupted) throw interrupted('Netlink dump was interrupted by a change');
+    return true;
+  };
+}
+
+function interrupted(message: string): NetlinkError {
+  return new NetlinkError(message, RETRY_ERRNOS.interrupted, 'EINTR');
 }
 
 function parseAck(message: ReceivedMessage): Acknowledgement {

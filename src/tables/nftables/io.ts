@@ -17,8 +17,8 @@ export interface BaseChainSpec {
 export interface KernelNftChain {
   /** Absent for a chain that is no base chain. */
   readonly base?: { readonly type: string; readonly hook: string; readonly priority: number; readonly policy: string };
-  /** Comment of every rule, in order; empty text for a rule without one. */
-  readonly comments: readonly string[];
+  /** What its rules say of themselves: `chainKey` of the hashes in their comments. */
+  readonly tags: string;
 }
 
 /** A verdict map of a listing. Elements that are no `goto` have the text of their verdict as target. */

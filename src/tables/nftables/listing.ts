@@ -4,6 +4,7 @@ import { DataplaneError } from '../../base/errors.js';
 import type { KernelNftSet } from '../../ipsets/nft-set.js';
 import { canonicalElement } from '../../ipsets/nft-set-members.js';
 import type { KernelNftChain, KernelNftMap, KernelNftTable } from './io.js';
+import { chainKey, hashOfComment } from './rendered-chains.js';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -40,7 +41,7 @@ export function listedObjects(json: string): (readonly [string, JsonObject])[] {
 
 /** Parses the listing of one table, or null if it names none. */
 export function parseTableListing(json: string): KernelNftTable | null {
-  const chains = new Map<string, { base?: NonNullable<KernelNftChain['base']>; comments: string[] }>();
+  const chains = new Map<string, { readonly shape: Pick<KernelNftChain, 'base'>; readonly hashes: string[] }>();
   const sets = new Map<string, KernelNftSet>();
   const maps = new Map<string, KernelNftMap>();
   const flowtables = new Map<string, ReadonlySet<string>>();
@@ -48,16 +49,21 @@ export function parseTableListing(json: string): KernelNftTable | null {
   if (!objects.some(([kind]) => kind === 'table')) return null;
   for (const [kind, body] of objects) {
     const name = text(body['name']);
-    if (kind === 'chain') chains.set(name, { ...baseOf(body), comments: [] });
-    else if (kind === 'rule') chains.get(text(body['chain']))?.comments.push(text(body['comment']));
+    if (kind === 'chain') chains.set(name, { shape: baseOf(body), hashes: [] });
+    else if (kind === 'rule') chains.get(text(body['chain']))?.hashes.push(hashOfComment(text(body['comment'])));
     else if (kind === 'set') sets.set(name, setOf(body));
     else if (kind === 'map') maps.set(name, mapOf(body));
     else if (kind === 'flowtable') flowtables.set(name, new Set(listOf(body['dev']).map(text)));
   }
-  return { chains, sets, maps, flowtables };
+  return {
+    chains: new Map([...chains].map(([name, { shape, hashes }]) => [name, { ...shape, tags: chainKey(hashes) }])),
+    sets,
+    maps,
+    flowtables,
+  };
 }
 
-function baseOf(body: JsonObject): { base?: NonNullable<KernelNftChain['base']> } {
+function baseOf(body: JsonObject): Pick<KernelNftChain, 'base'> {
   if (body['hook'] === undefined) return {};
   const priority = Number(body['prio']);
   return { base: { type: text(body['type']), hook: text(body['hook']), priority, policy: text(body['policy']) } };

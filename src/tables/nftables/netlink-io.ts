@@ -7,7 +7,6 @@ import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { LibNftables } from '../../kernel/netlink/libnftables.js';
 import type { Batch, ElementKind, NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
 import type { ListedSet, ListedTable, NfTablesReader } from '../../kernel/netlink/nf-tables-read.js';
-import { canonicalElement } from '../../ipsets/nft-set-members.js';
 import { CommitLedger } from '../commit-ledger.js';
 import {
   type KernelNftMap,
@@ -63,20 +62,21 @@ export class NetlinkNftIo implements NftIo {
 
   /** See NftIo. */
   listTable(family: NftFamily, table: string): Promise<KernelNftTable | null> {
-    return this.#serial(() => {
-      const listed = this.#options.reader.listTable(family, table);
-      return Promise.resolve(listed === null ? null : this.#adopt(family, table, listed));
+    return this.#serial(async () => {
+      const slices = new TimeSlices(this.#options.clock, SLICE_MS);
+      const listed = await this.#options.reader.listTable(family, table, slices);
+      return listed === null ? null : this.#adopt(family, table, listed);
     });
   }
 
   /** See NftIo. */
   listTables(family: NftFamily): Promise<string[]> {
-    return this.#serial(() => Promise.resolve(this.#options.reader.listTables(family)));
+    return this.#serial(() => this.#options.reader.listTables(family));
   }
 
   /** See NftIo. */
   listChains(family: NftFamily, table: string): Promise<string[]> {
-    return this.#serial(() => Promise.resolve(this.#options.reader.listChains(family, table)));
+    return this.#serial(() => this.#options.reader.listChains(family, table));
   }
 
   /** See NftIo. */
@@ -148,7 +148,7 @@ export class NetlinkNftIo implements NftIo {
         sets.set(name, {
           type: set.type,
           flags: set.flags,
-          elements: set.elements.map(([key]) => canonicalElement(key)),
+          elements: set.elements.map(([key]) => key),
         });
     }
     return { chains: listed.chains, sets, maps, flowtables: listed.flowtables };

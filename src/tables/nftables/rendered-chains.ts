@@ -43,16 +43,19 @@ const QUOTED = /"[^"\n]*"/gu;
 /** Outside of quotes any of these would end the statement or change its meaning. */
 const UNSAFE = /[;\n#$\\"]/u;
 
-/** The key of a chain from the hashes of its rules; a rule without hash counts as empty text. */
+/** The key of a chain from the hashes of its rules, as listings have it; a rule without hash counts as empty text. */
 export function chainKey(hashes: readonly string[]): string {
   return `${hashes.length}:${hashes.join()}`;
 }
 
+/** Begins the comments of our rules; the hash follows, up to a semicolon or the end. */
+export const HASH_COMMENT_PREFIX = 'cali:';
+
 /** The hash in a rule's comment, or empty text if it has none of ours. */
 export function hashOfComment(comment: string): string {
-  if (!comment.startsWith('cali:')) return '';
+  if (!comment.startsWith(HASH_COMMENT_PREFIX)) return '';
   const end = comment.indexOf(';');
-  return comment.slice('cali:'.length, end < 0 ? undefined : end);
+  return comment.slice(HASH_COMMENT_PREFIX.length, end < 0 ? undefined : end);
 }
 
 /** Whether nft can name the chain. */

@@ -13,14 +13,7 @@ import { FLOWTABLE_NAME, type FlowtableChange, flowtableWrites, planFlowtable } 
 import type { KernelNftTable, NftFamily } from './io.js';
 import { LAYERS, NftLayer } from './layer.js';
 import { layerName } from './render.js';
-import {
-  chainKey,
-  hashOfComment,
-  isPrintableName,
-  type PrintedChain,
-  RenderedChains,
-  type SharedChains,
-} from './rendered-chains.js';
+import { isPrintableName, type PrintedChain, RenderedChains, type SharedChains } from './rendered-chains.js';
 import type { ChainWrite, TableChanges } from './script.js';
 import { diffMap, type MapChange, mapChanges } from './verdict-maps.js';
 
@@ -97,7 +90,7 @@ export class TableState {
     this.#strayMaps = new Set();
     let rebuild = this.sets.adopt(kernel?.sets ?? new Map());
     for (const [name, chain] of kernel?.chains ?? []) {
-      this.#knownChains.set(name, chainKey(chain.comments.map(hashOfComment)));
+      this.#knownChains.set(name, chain.tags);
       if (!wanted.has(name) && !this.#bases.has(name)) this.#strayChains.add(name);
       else if (!hasShape(this.#bases.get(name), chain.base)) rebuild = true;
     }

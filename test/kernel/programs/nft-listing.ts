@@ -8,6 +8,7 @@ import { CommandNftIo } from '../../../src/tables/nftables/command-io.js';
 import type { KernelNftTable, NftFamily, NftIo } from '../../../src/tables/nftables/io.js';
 import { systemClock } from '../../../src/kernel/system-clock.js';
 import { NetlinkNftIo } from '../../../src/tables/nftables/netlink-io.js';
+import { HASH_COMMENT_PREFIX } from '../../../src/tables/nftables/rendered-chains.js';
 
 const native = loadNativeLibrary();
 const nft = LibNftables.open();
@@ -16,7 +17,7 @@ const byTool = new CommandNftIo({ runner: directRunner });
 const byNetlink = new NetlinkNftIo({
   library: nft.library,
   netlink: new NfTablesNetlink(native.library),
-  reader: new NfTablesReader(native.library),
+  reader: new NfTablesReader(native.library, HASH_COMMENT_PREFIX),
   fallback: byTool,
   clock: systemClock,
 });

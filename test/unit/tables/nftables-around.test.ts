@@ -287,7 +287,7 @@ describe('parseTableListing', () => {
     );
     expect(table?.chains.get('c')).toEqual({
       base: { type: 'filter', hook: 'input', priority: -5, policy: 'drop' },
-      comments: ['cali:x;', ''],
+      tags: '2:x,',
     });
     expect([...(table?.maps.get('m')?.elements ?? [])]).toEqual([
       ['cali1', 't'],
