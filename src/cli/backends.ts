@@ -116,7 +116,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
     restoreSupportsLock: features.restoreSupportsLock,
     lockProbeIntervalMs: config.iptablesLockProbeIntervalMs,
     ...(variant === 'nft' && access.commits !== null ? { ledger: access.commits } : {}),
-    ...(variant === 'legacy' && access.legacyTables !== null ? { readComments: access.legacyTables } : {}),
+    ...(access.taggedRules === null ? {} : { readTags: access.taggedRules[variant] }),
   });
   const io = countIptables(command, options.metrics);
   const reconcilers: Reconciler[] = [];

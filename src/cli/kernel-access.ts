@@ -1,7 +1,8 @@
 // The ways to the kernel, chosen once at start by what works: in-process netlink, tools kept open, or tools started for
 // each call. Behind the same seams, so that nothing above notices.
-import { errorMessage } from '../base/errors.js';
+import { errorMessage, NetlinkError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
+import { SLICE_MS, TimeSlices } from '../base/time-slices.js';
 import type { Clock } from '../base/clock.js';
 import type { OpenFrameSocket } from '../interfaces/frame-socket.js';
 import type { LinkEventSource } from '../interfaces/link-events.js';
@@ -20,7 +21,8 @@ import { LibNftables } from '../kernel/netlink/libnftables.js';
 import { loadNativeLibrary, type NativeLibrary } from '../kernel/netlink/library.js';
 import { NfTablesNetlink } from '../kernel/netlink/nf-tables.js';
 import { NfTablesReader } from '../kernel/netlink/nf-tables-read.js';
-import { type TableComments, XtablesReader } from '../kernel/netlink/xtables-reader.js';
+import type { TaggedRules } from '../kernel/netlink/tagged-rules.js';
+import { XtablesReader } from '../kernel/netlink/xtables-reader.js';
 import { startProcessStream } from '../kernel/process-stream.js';
 import { CommandRouteKernel } from '../routes/command-kernel.js';
 import type { FlowDeletion } from '../routes/netlink-conntrack.js';
@@ -30,10 +32,10 @@ import { NetlinkWireguard } from '../routes/netlink-wireguard.js';
 import type { RouteKernel } from '../routes/route-kernel.js';
 import type { WireguardControl } from '../routes/wireguard.js';
 import { CommitLedger } from '../tables/commit-ledger.js';
+import { HASH_COMMENT_PREFIX } from '../tables/ownership.js';
 import { CommandNftIo } from '../tables/nftables/command-io.js';
 import type { NftIo } from '../tables/nftables/io.js';
 import { NetlinkNftIo } from '../tables/nftables/netlink-io.js';
-import { HASH_COMMENT_PREFIX } from '../tables/nftables/rendered-chains.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { countCommands, countIpSets, countNft } from './counted-io.js';
 import type { KernelDriver } from './options.js';
@@ -49,8 +51,8 @@ export interface KernelAccess {
   readonly nft: NftIo;
   /** Counts commits to nf_tables; null where its generation cannot be read cheaply. */
   readonly commits: CommitLedger | null;
-  /** Comments of legacy iptables rules, without a tool; null without native access. */
-  readonly legacyTables: ((family: Family, table: TableName) => Promise<TableComments | null>) | null;
+  /** What iptables rules are known by, without a tool; null without native access. */
+  readonly taggedRules: Readonly<Record<'legacy' | 'nft', TaggedRulesSource>> | null;
   /** Tracked flows by netlink; null without native access. */
   readonly flows: FlowDeletion | null;
   /** Wireguard devices by generic netlink; null without native access. */
@@ -61,6 +63,9 @@ export interface KernelAccess {
   openLinkEvents(): LinkEventSource;
   close(): Promise<void>;
 }
+
+/** Null when the kernel does not answer, or the table does not stand still. */
+export type TaggedRulesSource = (family: Family, table: TableName) => Promise<TaggedRules | null>;
 
 /** What the ways are opened with. */
 export interface KernelAccessOptions {
@@ -77,6 +82,7 @@ interface NativeParts {
   readonly ipset: IpsetNetlink;
   readonly conntrack: ConntrackNetlink;
   readonly xtables: XtablesReader;
+  readonly nfTables: NfTablesReader;
   readonly wireguard: NetlinkWireguard;
   readonly routes: (tools: RouteKernel) => NetlinkRouteKernel;
 }
@@ -93,7 +99,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
   const tools = new CommandRouteKernel({ runner, logger: log });
   const commandNft = new CommandNftIo({ runner });
   const native = driver === 'spawn' || driver === 'coprocess' ? null : openNative(driver === 'native', log);
-  const nft = native === null ? null : openNativeNft(native.library, commandNft, driver === 'native', clock, log);
+  const nft = native === null ? null : openNativeNft(native, commandNft, driver === 'native', clock, log);
   const routes = native?.routes(tools) ?? null;
   return {
     description: {
@@ -108,7 +114,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     ipSets: countIpSets(native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset), metrics),
     nft: countNft(nft?.io ?? commandNft, metrics),
     commits: nft?.ledger ?? null,
-    legacyTables: native === null ? null : (family, table) => native.xtables.comments(family, table),
+    taggedRules: native === null ? null : taggedRulesOf(native, clock),
     flows: native?.conntrack ?? null,
     wireguard: native?.wireguard ?? null,
     openFrameSocket: native === null ? null : createFrameSocketOpener(native.library),
@@ -121,6 +127,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
       native?.ipset.close();
       native?.conntrack.close();
       native?.wireguard.close();
+      native?.nfTables.close();
       await nft?.close();
       await broker.close();
     },
@@ -135,7 +142,8 @@ function openNative(required: boolean, log: Logger): NativeParts | null {
       library,
       ipset: new IpsetNetlink(library),
       conntrack: new ConntrackNetlink(library),
-      xtables: new XtablesReader(library),
+      xtables: new XtablesReader(library, HASH_COMMENT_PREFIX),
+      nfTables: new NfTablesReader(library, HASH_COMMENT_PREFIX),
       wireguard: new NetlinkWireguard(library),
       routes: (tools) => new NetlinkRouteKernel(library, tools),
     };
@@ -144,8 +152,23 @@ function openNative(required: boolean, log: Logger): NativeParts | null {
   }
 }
 
+function taggedRulesOf({ xtables, nfTables }: NativeParts, clock: Clock): NonNullable<KernelAccess['taggedRules']> {
+  return {
+    legacy: (family, table) => xtables.taggedRules(family, table),
+    nft: async (family, table) => {
+      try {
+        const slices = new TimeSlices(clock, SLICE_MS);
+        return await nfTables.listTaggedRules(family === 4 ? 'ip' : 'ip6', table, slices);
+      } catch (error) {
+        if (error instanceof NetlinkError) return null;
+        throw error;
+      }
+    },
+  };
+}
+
 function openNativeNft(
-  library: NativeLibrary,
+  { library, nfTables: reader }: NativeParts,
   fallback: NftIo,
   required: boolean,
   clock: Clock,
@@ -154,7 +177,6 @@ function openNativeNft(
   const opened = LibNftables.open();
   if (opened.library === null) return giveUp(required, opened.reason, log);
   const netlink = new NfTablesNetlink(library);
-  const reader = new NfTablesReader(library, HASH_COMMENT_PREFIX);
   const ledger = new CommitLedger(() => netlink.generation());
   return {
     io: new NetlinkNftIo({ library: opened.library, netlink, reader, fallback, clock, ledger }),
@@ -162,7 +184,6 @@ function openNativeNft(
     close: async () => {
       await opened.library.close();
       netlink.close();
-      reader.close();
     },
   };
 }

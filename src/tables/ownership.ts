@@ -13,6 +13,9 @@ export const CHAIN_PREFIXES: readonly string[] = [
   'felix-',
 ];
 
+/** Begins the comments of our rules. The hash follows; in nftables up to a semicolon. */
+export const HASH_COMMENT_PREFIX = 'cali:';
+
 const OUR_CHAIN = new RegExp(`^(?:${CHAIN_PREFIXES.join('|')})`);
 const OLD_JUMP = new RegExp(`(?:-j|--jump) (?:${CHAIN_PREFIXES.join('|')})`);
 

@@ -5,7 +5,8 @@ import { ToolError } from '../../src/base/errors.js';
 import type { Family, TableName } from '../../src/model/family.js';
 import { toolError } from '../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../src/tables/iptables/io.js';
-import { isAsKnown, type KnownTable } from '../../src/tables/iptables/read.js';
+import { isAsKnown, type KnownTable, readTagged } from '../../src/tables/iptables/read.js';
+import { type TaggedRules, TaggedRulesBuilder } from '../../src/kernel/netlink/tagged-rules.js';
 
 const BUILTIN: Readonly<Record<TableName, readonly string[]>> = {
   raw: ['PREROUTING', 'OUTPUT'],
@@ -49,6 +50,10 @@ export class FakeIptablesKernel implements IptablesIo {
   /** Whether `isAsKnown` can look, as with native access to legacy tables. */
   tellsComments = false;
   readonly saves: string[] = [];
+  /** Whether `readTags` can look. */
+  tellsTags = false;
+  /** Calls of `readTags` that looked, as `table/family`. */
+  readonly tagReads: string[] = [];
   /** Calls of `isAsKnown`, as `table/family`. */
   readonly looks: string[] = [];
   readonly restores: string[] = [];
@@ -66,13 +71,28 @@ export class FakeIptablesKernel implements IptablesIo {
   async isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean> {
     await this.beforeSave();
     this.looks.push(`${table}/${family}`);
-    const comments = new Map(
-      [...this.#table(family, table)].map(([name, rules]) => [
-        name,
-        rules.map((rule) => /--comment "?([^"]*)"?/.exec(rule)?.[1] ?? ''),
-      ]),
-    );
-    return this.tellsComments && isAsKnown(comments, known);
+    return this.tellsComments && isAsKnown(this.#tagged(family, table), known);
+  }
+
+  async readTags(family: Family, table: TableName): Promise<KnownTable | null> {
+    if (!this.tellsTags) return null;
+    await this.beforeSave();
+    this.tagReads.push(`${table}/${family}`);
+    return readTagged(this.#tagged(family, table), table);
+  }
+
+  #tagged(family: Family, table: TableName): TaggedRules {
+    const found = new TaggedRulesBuilder();
+    for (const [name, rules] of this.#table(family, table)) {
+      for (const rule of rules) {
+        const tag = /--comment "?cali:([^" ]*)/.exec(rule)?.[1] ?? '';
+        found.chain(name).push(tag);
+        const target = /(?:-j|-g) (\S+)/.exec(rule)?.[1];
+        if (tag === '' && target !== undefined) found.addOther(name, target);
+      }
+      found.chain(name);
+    }
+    return found;
   }
 
   /** The next reads fail, `times` of them. */

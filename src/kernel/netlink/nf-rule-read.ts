@@ -82,14 +82,8 @@ export class RuleTagReader {
     // A comment has at most 255 bytes, for its length is one.
     if (this.#length + 256 > this.#bytes.length) this.#bytes = Buffer.concat([this.#bytes], this.#bytes.length * 2);
     if (this.#count > 1) this.#bytes[this.#length++] = COMMA;
-    for (let at = start; at + 2 <= end; ) {
-      const next = at + 2 + (bytes[at + 1] ?? 0);
-      if (bytes[at] === COMMENT) {
-        this.#addTag(bytes, at + 2, Math.min(next, end));
-        return;
-      }
-      at = next;
-    }
+    const comment = findComment(bytes, start, end);
+    if (comment >= 0) this.#addTag(bytes, comment, Math.min(comment + (bytes[comment - 1] ?? 0), end));
   }
 
   #addTag(bytes: Buffer, start: number, end: number): void {
@@ -104,4 +98,16 @@ export class RuleTagReader {
     }
     this.#length = length;
   }
+}
+
+/** Place of the comment in the user data of a rule, or -1; the byte before is its length. */
+function findComment(bytes: Buffer, start: number, end: number): number {
+  for (let at = start; at + 2 <= end; at += 2 + (bytes[at + 1] ?? 0)) if (bytes[at] === COMMENT) return at + 2;
+  return -1;
+}
+
+/** The comment in the user data of a rule; empty if there is none. */
+export function readUserComment(bytes: Buffer, start: number, end: number): string {
+  const comment = findComment(bytes, start, end);
+  return comment < 0 ? '' : textAt(bytes, comment, Math.min(comment + (bytes[comment - 1] ?? 0), end));
 }

@@ -5,8 +5,10 @@ import type { NativeLibrary } from './library.js';
 import { attributeText, FLAG, forEachAttribute, MessageWriter, parseAttributes } from './message.js';
 import { NO_RULES, RuleTagReader } from './nf-rule-read.js';
 import { createElementReader, keyTypeName, type ListedElement } from './nf-set-read.js';
+import { TaggedRuleReader } from './nf-tagged-rules.js';
 import type { MessageVisitor } from './scan.js';
 import { NETLINK, NetlinkSocket, RETRY_ERRNOS, type Slices } from './socket.js';
+import type { TaggedRules } from './tagged-rules.js';
 
 const SUBSYSTEM = 10 << 8;
 const GET = { table: 1, chain: 4, rule: 7, set: 10, element: 13, flowtable: 23 } as const;
@@ -63,10 +65,11 @@ export interface ListedTable {
   readonly flowtables: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
-/** Reads over one socket. One call at a time: a listing in slices is not to be mixed with another question. */
+/** Reads over one socket, one question after the other: a listing in slices is not to be mixed with another. */
 export class NfTablesReader {
   readonly #socket: NetlinkSocket;
   readonly #tagPrefix: string;
+  #queue: Promise<unknown> = Promise.resolve();
 
   /** `tagPrefix` begins the comments that rules are known by. */
   constructor(library: NativeLibrary, tagPrefix: string) {
@@ -97,8 +100,23 @@ export class NfTablesReader {
     );
   }
 
+  /** A table of iptables-nft by the comments of its rules; without chains if there is none. Pauses as {@link listTable}. */
+  listTaggedRules(family: NfTablesFamily, table: string, slices: Slices): Promise<TaggedRules> {
+    return this.#attempt(async () => {
+      const rules = new TaggedRuleReader(table, this.#tagPrefix, this.#chains(family, table).keys());
+      await this.#scan(GET.rule, family, (writer) => writer.attributeString(RULE_TABLE, table), rules.visit, slices);
+      return rules.found;
+    });
+  }
+
+  #attempt<T>(read: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(() => this.#attempts(read));
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+
   /** Somebody else committed while we read: from the start. */
-  async #attempt<T>(read: () => Promise<T>): Promise<T> {
+  async #attempts<T>(read: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await read();

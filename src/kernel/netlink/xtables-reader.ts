@@ -3,6 +3,7 @@
 // netfilter_ipv6/ip6_tables.h, netfilter/x_tables.h).
 import { setImmediate } from 'node:timers/promises';
 import type { NativeLibrary } from './library.js';
+import { type TaggedRules, TaggedRulesBuilder } from './tagged-rules.js';
 
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const IPPROTO_RAW = 255;
@@ -18,6 +19,8 @@ const ENTRIES = { size: 32, start: 40 } as const;
 const EXTENSION = { name: 2, data: 32 } as const;
 /** XT_FUNCTION_MAXNAMELEN, of chains. */
 const CHAIN_NAME_LENGTH = 30;
+/** XT_EXTENSION_MAXNAMELEN. */
+const EXTENSION_NAME_LENGTH = 29;
 /** Names as numbers, because each of thousands of rules has some. */
 const NAMES = {
   /** Target of the first entry of a chain that was made by a user, and of the end of the table. */
@@ -47,19 +50,19 @@ const BYTES_IN_PLACE = 1024 * 1024;
 /** So many entries take some milliseconds. */
 const ENTRIES_PER_SLICE = 8192;
 
-/** First comment of each rule, by chain, in order; the empty text for a rule without one. */
-export type TableComments = ReadonlyMap<string, readonly string[]>;
-
 /** Reads legacy tables of the network namespace that the process is in. Keeps nothing open. */
 export class XtablesReader {
   readonly #library: NativeLibrary;
+  readonly #tagPrefix: Buffer;
 
-  constructor(library: NativeLibrary) {
+  /** `tagPrefix` begins the comments that rules are known by. */
+  constructor(library: NativeLibrary, tagPrefix: string) {
     this.#library = library;
+    this.#tagPrefix = Buffer.from(tagPrefix);
   }
 
   /** Null when the kernel does not answer, or the table does not stand still. Makes the kernel load a table that is not there. */
-  async comments(family: 4 | 6, table: string): Promise<TableComments | null> {
+  async taggedRules(family: 4 | 6, table: string): Promise<TaggedRules | null> {
     const layout = LAYOUTS[family];
     const fd = this.#library.socket(layout.domain, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
     if (fd < 0) return null;
@@ -68,7 +71,7 @@ export class XtablesReader {
         const info = this.#info(fd, layout, table);
         if (info === null) return null;
         const entries = await this.#entries(fd, layout, table, info.readUInt32LE(INFO.size));
-        if (entries !== null) return await parseEntries(layout, info, entries);
+        if (entries !== null) return await parseEntries(layout, info, entries, this.#tagPrefix);
       }
       return null;
     } finally {
@@ -104,8 +107,8 @@ function lengthOf(buffer: Buffer): Buffer {
   return length;
 }
 
-async function parseEntries(layout: Layout, info: Buffer, entries: Buffer): Promise<TableComments> {
-  const chains = new Map<string, string[]>();
+async function parseEntries(layout: Layout, info: Buffer, entries: Buffer, prefix: Buffer): Promise<TaggedRules> {
+  const found = new TaggedRulesBuilder();
   const heads = new Map<number, string>();
   const policies = new Set<number>();
   for (const [hook, name] of HOOK_NAMES.entries()) {
@@ -113,7 +116,12 @@ async function parseEntries(layout: Layout, info: Buffer, entries: Buffer): Prom
     heads.set(info.readUInt32LE(INFO.hookEntry + 4 * hook), name);
     policies.add(info.readUInt32LE(INFO.underflow + 4 * hook));
   }
-  let chain: string[] = [];
+  /** Rules without a tag, as chain and place of the target: chains that they jump to may still come. */
+  const others: (readonly [chain: string, target: number])[] = [];
+  /** Place of the first rule → chain that a user made. */
+  const made = new Map<number, string>();
+  let chain = '';
+  let tags: string[] = [];
   let isUserChain = false;
   let count = 0;
   for (let at = 0; at < entries.length; ) {
@@ -123,29 +131,51 @@ async function parseEntries(layout: Layout, info: Buffer, entries: Buffer): Prom
     const isHead = hook === undefined && isNamed(entries, target, NAMES.error);
     // A chain that a user made ends with a return that is no rule of it.
     if (isHead || hook !== undefined) {
-      if (isUserChain) chain.pop();
+      if (isUserChain) tags.pop();
       isUserChain = isHead;
-      chain = [];
-      if (next < entries.length)
-        chains.set(hook ?? cString(entries, target + EXTENSION.data, CHAIN_NAME_LENGTH), chain);
+      chain = hook ?? cString(entries, target + EXTENSION.data, CHAIN_NAME_LENGTH);
+      if (isHead) made.set(next, chain);
+      tags = next < entries.length ? found.chain(chain) : [];
     }
-    if (!isHead && !policies.has(at)) chain.push(firstComment(entries, at + layout.matches, target));
+    if (!isHead && !policies.has(at)) {
+      const tag = tagOf(entries, at + layout.matches, target, prefix);
+      tags.push(tag);
+      if (tag === '') others.push([chain, target]);
+    }
     if (next <= at) break;
     at = next;
     count += 1;
     if (count % ENTRIES_PER_SLICE === 0) await setImmediate();
   }
-  return chains;
+  for (const [name, target] of others) {
+    const destination = destinationOf(entries, target, made);
+    if (destination !== undefined) found.addOther(name, destination);
+  }
+  return found;
 }
 
-function firstComment(entries: Buffer, start: number, end: number): string {
+/** Where a target leads to: a chain, or the name of its extension. Undefined for a verdict. */
+function destinationOf(entries: Buffer, target: number, chains: ReadonlyMap<number, string>): string | undefined {
+  const extension = cString(entries, target + EXTENSION.name, EXTENSION_NAME_LENGTH);
+  return extension === '' ? chains.get(entries.readInt32LE(target + EXTENSION.data)) : extension;
+}
+
+/** What follows the prefix in the first comment that begins with it; empty if none does. */
+function tagOf(entries: Buffer, start: number, end: number, prefix: Buffer): string {
   for (let at = start; at < end; ) {
-    if (isNamed(entries, at, NAMES.comment)) return cString(entries, at + EXTENSION.data, end - at);
+    const comment = at + EXTENSION.data;
+    if (isNamed(entries, at, NAMES.comment) && begins(entries, comment, prefix))
+      return cString(entries, comment + prefix.length, end - comment - prefix.length);
     const size = entries.readUInt16LE(at);
     if (size === 0) break;
     at += size;
   }
   return '';
+}
+
+function begins(entries: Buffer, start: number, text: Buffer): boolean {
+  for (let at = 0; at < text.length; at++) if (entries[start + at] !== text[at]) return false;
+  return true;
 }
 
 /** The first eight bytes as two numbers, and which bits of the second count: what is behind the zero may be anything. */

@@ -1,11 +1,11 @@
 // The spawn implementation of the iptables seam: one iptables-save or iptables-restore process a call.
 import { ToolError } from '../../base/errors.js';
 import type { Command, CommandResult, CommandRunner } from '../../kernel/command.js';
-import type { TableComments } from '../../kernel/netlink/xtables-reader.js';
+import type { TaggedRules } from '../../kernel/netlink/tagged-rules.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { CommitLedger } from '../commit-ledger.js';
 import type { IptablesIo } from './io.js';
-import { isAsKnown, type KnownTable } from './read.js';
+import { isAsKnown, type KnownTable, readTagged } from './read.js';
 
 /** What the commands depend on. */
 export interface CommandIptablesIoOptions {
@@ -17,8 +17,8 @@ export interface CommandIptablesIoOptions {
   readonly lockProbeIntervalMs: number;
   /** For the nft variant: counts its commits. */
   readonly ledger?: CommitLedger;
-  /** For the legacy variant: reads comments without a tool; null when the kernel does not answer. */
-  readonly readComments?: (family: Family, table: TableName) => Promise<TableComments | null>;
+  /** Reads what rules are known by without a tool; null when the kernel does not answer. */
+  readonly readTags?: (family: Family, table: TableName) => Promise<TaggedRules | null>;
   /** Never by the general names (`iptables-save`): what runs under them may be the other variant. */
   readonly exactNames?: boolean;
 }
@@ -84,6 +84,7 @@ export class CommandIptablesIo implements IptablesIo {
    * name may mean the other variant: rules would be written where nobody looks for them.
    */
   readonly #specific = new Set<Family>();
+  readonly #looked = new Map<Family, Promise<unknown>>();
 
   constructor(options: CommandIptablesIoOptions) {
     this.#options = options;
@@ -102,6 +103,20 @@ export class CommandIptablesIo implements IptablesIo {
     return result.stdout;
   }
 
+  async readTags(family: Family, table: TableName): Promise<KnownTable | null> {
+    const { readTags } = this.#options;
+    if (readTags === undefined) return null;
+    const [found] = await Promise.all([readTags(family, table), this.#lookForTools(family)]);
+    return found === null ? null : readTagged(found, table);
+  }
+
+  /** Finds out, once, under which names the tools go: one that is missing when it is first needed was removed. */
+  #lookForTools(family: Family): Promise<unknown> {
+    const looked = this.#looked.get(family) ?? this.#run(family, 'restore', ['--version']);
+    this.#looked.set(family, looked);
+    return looked;
+  }
+
   restore(family: Family, script: string): Promise<void> {
     const { ledger } = this.#options;
     const work = (): Promise<void> => this.#restore(family, script);
@@ -109,8 +124,8 @@ export class CommandIptablesIo implements IptablesIo {
   }
 
   async isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean> {
-    const comments = (await this.#options.readComments?.(family, table)) ?? null;
-    return comments !== null && isAsKnown(comments, known);
+    const found = (await this.#options.readTags?.(family, table)) ?? null;
+    return found !== null && isAsKnown(found, known);
   }
 
   epoch(): number | null {

@@ -9,6 +9,11 @@ export interface IptablesIo {
   /** The text of `iptables-save -t <table>`; empty where the table does not exist. Rejects with a ToolError. */
   save(family: Family, table: TableName): Promise<string>;
   /**
+   * The same as it is known after it, without a tool and without lines (see {@link KnownChain}). Null where that cannot be
+   * had, or does not tell all that the text does.
+   */
+  readTags(family: Family, table: TableName): Promise<KnownTable | null>;
+  /**
    * Runs a restore script (`*table`, lines, `COMMIT`, possibly several) without flushing what it does not name. Each
    * transaction is atomic. Rejects with a ToolError, whose `inputLine` counts from 1 in this script.
    */

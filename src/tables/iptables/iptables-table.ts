@@ -43,6 +43,11 @@ export interface IptablesTableOptions {
   readonly shared?: SharedRenderings<RenderedChain> | undefined;
 }
 
+/** Reasons to read for which it is enough to know the hashes of all rules; for others, what is printed counts. */
+const READ_BY_TAGS: ReadonlySet<ResyncReason> = new Set(['start', 'asked for', 'refresh', 'post-write']);
+
+type ResyncReason = 'start' | 'asked for' | 'refresh' | 'post-write' | 'edit of a kernel chain' | 'failed write';
+
 /** So many failures in a row on one object, seen with a fresh view, are no accident of other programs any more. */
 const BLAMES_TO_REFUSE = 3;
 
@@ -61,7 +66,7 @@ export class IptablesTable implements RuleTable, Reconciler {
   readonly #rendered = new Map<string, { readonly rules: readonly Rule[]; readonly hashes: readonly string[] }>();
   readonly #undeletable = new Set<string>();
   #known: KnownTable | null = null;
-  #resyncReason = 'start';
+  #resyncReason: ResyncReason = 'start';
   #readEpoch: number | null = null;
 
   constructor(options: IptablesTableOptions) {
@@ -220,12 +225,15 @@ export class IptablesTable implements RuleTable, Reconciler {
     const startMs = this.#options.clock.nowMs();
     this.#readEpoch = this.#options.io.epoch();
     this.#log.debug('Reading the table', { reason: this.#resyncReason });
-    const known = parseSave(await this.#saveWithRetries(), this.table);
+    const tagged = READ_BY_TAGS.has(this.#resyncReason)
+      ? await this.#options.io.readTags(this.family, this.table)
+      : null;
+    const known = tagged ?? parseSave(await this.#saveWithRetries(), this.table);
     this.#schedule.noteRead(startMs);
     this.#known = known;
     this.#desired.putBack(
       findDifferences(known, this.#desired.referencedNames(), this.#desired.hookNames(), (name) =>
-        this.#wantedHashes(name),
+        this.#renderedHashes(name),
       ),
     );
     return known;
@@ -243,11 +251,10 @@ export class IptablesTable implements RuleTable, Reconciler {
     return this.#options.io.save(this.family, this.table);
   }
 
-  #wantedHashes(name: string): readonly string[] | undefined {
-    const chain = this.#desired.chain(name);
-    if (chain === undefined) return undefined;
-    const cached = this.#rendered.get(name);
-    return cached?.rules === chain.rules ? cached.hashes : this.#renderChain(chain).hashes;
+  /** Undefined also for a chain that was not rendered yet: then the plan does it, in slices, and compares itself. */
+  #renderedHashes(name: string): readonly string[] | undefined {
+    const rendered = this.#rendered.get(name);
+    return rendered !== undefined && rendered.rules === this.#desired.chain(name)?.rules ? rendered.hashes : undefined;
   }
 
   #renderChain(chain: Chain): RenderedChain {
@@ -277,7 +284,7 @@ export class IptablesTable implements RuleTable, Reconciler {
     return rendered;
   }
 
-  #resync(reason: string): void {
+  #resync(reason: ResyncReason): void {
     this.#known = null;
     this.#resyncReason = reason;
   }

@@ -160,7 +160,8 @@ class Planner {
         ? [...inserted.hashes, ...foreign, ...appended.hashes]
         : [...foreign, ...inserted.hashes, ...appended.hashes];
     if (equalLists(known.hashes, expected)) return;
-    if (!this.#in.isFresh) {
+    // Rules of ours are deleted by value, as they are printed.
+    if (!this.#in.isFresh || (holdsOurs(known) && known.ourLines === undefined)) {
       this.#needsFreshView = true;
       return;
     }
@@ -184,8 +185,8 @@ class Planner {
 }
 
 /**
- * Chains and hooks that may differ after a full read: ours that are unknown or have other hashes, wanted ones that
- * are missing, kernel chains, and others' chains that hold rules of ours.
+ * Chains and hooks that may differ after a full read: ours whose wanted hashes are others or not known yet, wanted ones
+ * that are missing, kernel chains, and others' chains that hold rules of ours.
  */
 export function findDifferences(
   known: KnownTable,
@@ -197,7 +198,7 @@ export function findDifferences(
   const hooks = new Set(hookNames);
   for (const [name, chain] of known) {
     if (!isOurChain(name)) {
-      if (chain.ourLines !== undefined) hooks.add(name);
+      if (holdsOurs(chain)) hooks.add(name);
       continue;
     }
     const wanted = wantedHashes(name);
@@ -205,6 +206,10 @@ export function findDifferences(
   }
   for (const name of wantedNames) if (!known.has(name)) chains.push(name);
   return { chains, hooks: [...hooks] };
+}
+
+function holdsOurs(chain: KnownChain): boolean {
+  return chain.hashes.some((hash) => hash !== '');
 }
 
 function equalLists(left: readonly string[], right: readonly string[]): boolean {

@@ -1,7 +1,7 @@
 // Reads what iptables-save prints into hashes per chain: all that a reconciler needs to know of the kernel
 // (dataplane.md 4.4).
 import { ownCopy } from '../../base/own-copy.js';
-import type { TableComments } from '../../kernel/netlink/xtables-reader.js';
+import type { TaggedRules } from '../../kernel/netlink/tagged-rules.js';
 import type { TableName } from '../../model/family.js';
 import { isOldRule, isOurChain } from '../ownership.js';
 
@@ -12,14 +12,19 @@ export const OLD_RULE = 'OLD INSERT RULE';
 export interface KnownChain {
   /** Hash of each rule in order; the empty text for a rule that is not ours, {@link OLD_RULE} for one of an old release. */
   readonly hashes: readonly string[];
-  /** Only for chains that are not ours but hold rules of ours: these rules in order, as printed (`-A FORWARD …`). */
+  /**
+   * Only for chains that are not ours but hold rules of ours, and only if the table was printed: these rules in order
+   * (`-A FORWARD …`).
+   */
   readonly ourLines?: readonly string[];
 }
 
 /** A table as read: every chain by name. */
 export type KnownTable = Map<string, KnownChain>;
 
-const COMMENT_HASH = /^cali:([A-Za-z0-9_-]+)/;
+const TAG_HASH = /^[A-Za-z0-9_-]+/;
+const POSTROUTING = 'POSTROUTING';
+const MASQUERADE = 'MASQUERADE';
 const HASH_COMMENT = /--comment "?cali:([A-Za-z0-9_-]+)"?/;
 
 interface ChainInProgress {
@@ -80,17 +85,34 @@ function word(line: string, from: number): string {
 }
 
 /**
- * Whether a table with these comments holds our chains, and others' chains with rules of ours, as they are known. What
+ * The table by the tags of its rules, or null if only its text tells whether it holds rules of an old release, which have
+ * no hash (see {@link isOldRule}). Lines are not known.
+ */
+export function readTagged({ tags, others }: TaggedRules, table: TableName): KnownTable | null {
+  for (const [chain, targets] of others) {
+    if (isOurChain(chain)) continue;
+    for (const target of targets) {
+      if (isOurChain(target)) return null;
+      if (table === 'nat' && chain === POSTROUTING && target === MASQUERADE) return null;
+    }
+  }
+  const known: KnownTable = new Map();
+  for (const [name, found] of tags) known.set(name, { hashes: found.map(hashOf) });
+  return known;
+}
+
+/**
+ * Whether a table with these tags holds our chains, and others' chains with rules of ours, as they are known. What
  * others do in chains of their own is not looked at. A hash says all of a rule, as for {@link parseSave}.
  */
-export function isAsKnown(comments: TableComments, known: KnownTable): boolean {
+export function isAsKnown({ tags }: TaggedRules, known: KnownTable): boolean {
   for (const [name, { hashes }] of known) {
-    const found = comments.get(name);
+    const found = tags.get(name);
     if (found === undefined) {
       if (concernsUs(name, hashes)) return false;
     } else if (!matches(found, hashes) && (concernsUs(name, hashes) || found.some(hasHash))) return false;
   }
-  for (const [name, found] of comments) if (!known.has(name) && (isOurChain(name) || found.some(hasHash))) return false;
+  for (const [name, found] of tags) if (!known.has(name) && (isOurChain(name) || found.some(hasHash))) return false;
   return true;
 }
 
@@ -102,10 +124,10 @@ function matches(found: readonly string[], hashes: readonly string[]): boolean {
   return found.length === hashes.length && hashes.every((hash, index) => hashOf(found[index] ?? '') === hash);
 }
 
-function hasHash(comment: string): boolean {
-  return hashOf(comment) !== '';
+function hasHash(tag: string): boolean {
+  return hashOf(tag) !== '';
 }
 
-function hashOf(comment: string): string {
-  return comment.startsWith('cali:') ? (COMMENT_HASH.exec(comment)?.[1] ?? '') : '';
+function hashOf(tag: string): string {
+  return tag === '' ? '' : (TAG_HASH.exec(tag)?.[0] ?? '');
 }

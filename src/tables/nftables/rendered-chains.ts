@@ -6,6 +6,7 @@ import type { Chain, Rule } from '../../model/chain.js';
 import type { TableName } from '../../model/family.js';
 import type { Features } from '../../model/features.js';
 import { closedForm } from '../closed-forms.js';
+import { HASH_COMMENT_PREFIX } from '../ownership.js';
 import type { SharedRenderings } from '../shared-renderings.js';
 import type { BaseChain } from './base-chains.js';
 import { appendedChainName, renderChain } from './hash.js';
@@ -47,9 +48,6 @@ const UNSAFE = /[;\n#$\\"]/u;
 export function chainKey(hashes: readonly string[]): string {
   return `${hashes.length}:${hashes.join()}`;
 }
-
-/** Begins the comments of our rules; the hash follows, up to a semicolon or the end. */
-export const HASH_COMMENT_PREFIX = 'cali:';
 
 /** The hash in a rule's comment, or empty text if it has none of ours. */
 export function hashOfComment(comment: string): string {

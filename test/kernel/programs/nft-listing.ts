@@ -8,7 +8,7 @@ import { CommandNftIo } from '../../../src/tables/nftables/command-io.js';
 import type { KernelNftTable, NftFamily, NftIo } from '../../../src/tables/nftables/io.js';
 import { systemClock } from '../../../src/kernel/system-clock.js';
 import { NetlinkNftIo } from '../../../src/tables/nftables/netlink-io.js';
-import { HASH_COMMENT_PREFIX } from '../../../src/tables/nftables/rendered-chains.js';
+import { HASH_COMMENT_PREFIX } from '../../../src/tables/ownership.js';
 
 const native = loadNativeLibrary();
 const nft = LibNftables.open();

@@ -10,7 +10,12 @@ import { FakeNftKernel } from '../../fakes/nft-kernel.js';
 
 function options(overrides: ReadonlyMap<string, boolean>, nftVersion = 'nftables v1.0.6'): BackendOptions {
   const result = { exitCode: 0, stdout: nftVersion, stderr: '', timedOut: false };
-  const access = { runner: { run: () => Promise.resolve(result) }, nft: new FakeNftKernel(), commits: null };
+  const access = {
+    runner: { run: () => Promise.resolve(result) },
+    nft: new FakeNftKernel(),
+    commits: null,
+    taggedRules: null,
+  };
   return {
     config: testConfig({ featureDetectOverride: overrides }),
     features: MODERN_FEATURES,

@@ -98,6 +98,23 @@ describe('CommandIptablesIo', () => {
     ]);
   });
 
+  it('looks for the tools when it reads tags, once, so that one that is removed later is missed', async () => {
+    let removed = false;
+    const tools = runner(({ argv }) => ({ exitCode: removed && argv[0]?.includes('-nft-') === true ? 127 : 0 }));
+    const seam = new CommandIptablesIo({
+      runner: tools,
+      backend: 'nft',
+      restoreSupportsLock: true,
+      lockProbeIntervalMs: 50,
+      readTags: () => Promise.resolve({ tags: new Map([['cali-a', ['H1', '']]]), others: new Map() }),
+    });
+    expect(await seam.readTags(4, 'filter')).toEqual(new Map([['cali-a', { hashes: ['H1', ''] }]]));
+    await seam.readTags(4, 'nat');
+    expect(tools.commands.map(({ argv }) => argv)).toEqual([['iptables-nft-restore', '--version']]);
+    removed = true;
+    await expect(seam.restore(4, '*filter\nCOMMIT\n')).rejects.toThrow(/^iptables-nft-restore exited with 127/);
+  });
+
   it('falls back to the general name once, and reports the specific one if neither exists', async () => {
     const general = runner(({ argv }) => ({ exitCode: argv[0] === 'iptables-save' ? 0 : 127 }));
     const seam = io(general);
