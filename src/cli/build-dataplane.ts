@@ -85,12 +85,13 @@ function createLoop(
     },
     afterApply: (outcome) => {
       for (const manager of endpointManagers) manager.reportStatuses();
+      // Felix waits for this, and nobody for the rest.
+      input.publish();
       applyNumber += 1;
       driverMetrics.applied(outcome);
       const level = applyNumber === 1 || outcome.operations > 0 ? 'info' : 'debug';
       const { operations, dirty, phaseMs } = outcome;
       log[level]('Applied', { apply: applyNumber, operations, dirty, phaseMs });
-      input.publish();
     },
     onInSync: input.reportInSync,
     onFatal: input.fail,

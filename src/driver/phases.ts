@@ -117,9 +117,10 @@ export async function applyOnce(
   await timed('links', async () => {
     for (const reconciler of phases.links) await soft(reconciler);
   });
-  const routes = timed('routes', async () => {
-    await Promise.all(phases.routes.map(soft));
-  });
+  const routes = new LatePhase(() => timed('routes', async () => void (await Promise.all(phases.routes.map(soft)))));
+  // Packets wait for tables first of all, so routes begin when those are written, or as soon as sets or tables wait for
+  // something.
+  const timer = phases.routes.length === 0 ? null : clock.setTimer(0, () => routes.start());
   try {
     await sets;
     // A rule over a set that is not as wanted must not be in force for one moment: its policy is written closed.
@@ -127,6 +128,7 @@ export async function applyOnce(
     await timed('tables', async () => {
       for (const result of await all(phases.tables.map((table) => table.apply()))) outcome.add(result);
     });
+    routes.start();
     await timed('deletions', async () => {
       for (const result of await all(phases.ipSets.map((plane) => plane.applyDeletions()))) {
         outcome.add(result);
@@ -138,10 +140,30 @@ export async function applyOnce(
       for (const cleanup of phases.cleanups) await soft(cleanup);
     });
   } finally {
+    timer?.cancel();
     // Never leave work of this apply running behind: the next one must not overlap it.
-    await routes;
+    await routes.ended();
   }
   return outcome;
+}
+
+/** Work that begins at the first of several occasions. */
+class LatePhase {
+  readonly #work: () => Promise<void>;
+  #running: Promise<void> | null = null;
+
+  constructor(work: () => Promise<void>) {
+    this.#work = work;
+  }
+
+  start(): void {
+    this.#running ??= this.#work();
+  }
+
+  /** Resolves when what was started has ended; at once if nothing was. */
+  async ended(): Promise<void> {
+    await this.#running;
+  }
 }
 
 async function runManagers(

@@ -159,11 +159,28 @@ describe('DataplaneLoop', () => {
       'settings',
       'sets',
       'links',
-      'routes',
       'tables',
+      'routes',
       'deletions',
       'cleanup',
     ]);
+  });
+
+  test.each(['sets', 'tables'])('begins with routes while %s are waited for', async (slow) => {
+    const rig = new Rig();
+    let release: () => void = () => undefined;
+    const wait = (): Promise<ApplyResult> =>
+      new Promise((resolve) => {
+        release = () => resolve(CLEAN);
+      });
+    rig.results.set(slow, wait);
+    await rig.start();
+    expect(rig.trace).toContain('routes');
+    expect(rig.trace).not.toContain('deletions');
+    release();
+    await rig.clock.advance(0);
+    expect(rig.trace.filter((entry) => entry === 'routes')).toHaveLength(1);
+    expect(rig.outcomes).toHaveLength(1);
   });
 
   test('covers everything that waited during an apply with one further apply', async () => {
@@ -301,10 +318,10 @@ describe('DataplaneLoop', () => {
     expect(rig.trace.slice(2)).toEqual([
       'sets',
       'links',
-      'routes',
       'close s:big',
       'work',
       'tables',
+      'routes',
       'deletions',
       'cleanup',
     ]);
