@@ -118,6 +118,8 @@ export class NetlinkRouteKernel implements RouteKernel {
   readonly #socket: RtnetlinkSocket;
   readonly #tools: RouteKernel;
   readonly #listing = new TurnCache<LinkListing>();
+  /** Of interfaces that were asked for by name: shaping and routes of a new pod ask for the same one. */
+  readonly #indexes = new TurnCache<Map<string, number>>();
 
   constructor(library: NativeLibrary, tools: RouteKernel) {
     this.#socket = new RtnetlinkSocket(library);
@@ -266,6 +268,7 @@ export class NetlinkRouteKernel implements RouteKernel {
       if (operation.op === 'add-link' || operation.op === 'delete-link') {
         flush();
         indexes.clear();
+        this.#indexes.clear();
       }
     }
     flush();
@@ -404,19 +407,24 @@ export class NetlinkRouteKernel implements RouteKernel {
   }
 
   #index(name: string): number | null {
-    let index: number | null = null;
-    this.#link(name, ({ payload }) => {
-      index = payload.readInt32LE(4);
-    });
-    return index;
+    const known = this.#knownIndexes();
+    if (!known.has(name)) this.#link(name, () => undefined);
+    return known.get(name) ?? null;
   }
 
   #link(name: string, onMessage: (message: ReceivedMessage) => void): void {
     this.#socket.get(
       RTM.getLink,
       (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0).attributeString(IFLA_NAME, name),
-      onMessage,
+      (message) => {
+        this.#knownIndexes().set(name, message.payload.readInt32LE(4));
+        onMessage(message);
+      },
     );
+  }
+
+  #knownIndexes(): Map<string, number> {
+    return this.#indexes.get(() => new Map<string, number>());
   }
 
   #attempt<T>(read: () => T): Promise<T> {

@@ -108,7 +108,7 @@ export class RtnetlinkSocket {
     for (let start = 0; start < requests.length; start += REQUESTS_PER_SEND) {
       const part = requests.slice(start, start + REQUESTS_PER_SEND);
       const first = this.#socket.takeSequences(part.length);
-      const writer = new MessageWriter(64 * 1024);
+      const writer = new MessageWriter(Math.max(512, part.length * 256));
       for (const [index, request] of part.entries()) {
         writer.begin(request.type, FLAG.request | FLAG.ack | request.flags, first + index);
         request.body(writer);
