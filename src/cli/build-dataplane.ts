@@ -83,10 +83,11 @@ function createLoop(
       driverMetrics.refusals(refusals);
       for (const refusal of refusals) log.error('Closed instead of programmed', { ...refusal });
     },
-    afterApply: (outcome) => {
+    publish: () => {
       for (const manager of endpointManagers) manager.reportStatuses();
-      // Felix waits for this, and nobody for the rest.
       input.publish();
+    },
+    afterApply: (outcome) => {
       applyNumber += 1;
       driverMetrics.applied(outcome);
       const level = applyNumber === 1 || outcome.operations > 0 ? 'info' : 'debug';

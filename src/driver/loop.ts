@@ -34,9 +34,11 @@ export interface LoopOptions {
   setRefusals(refusals: readonly Refusal[]): void;
   /** Sets are newly refused: the managers are to close what uses them before the tables of this apply are written. */
   closeUsersOfSets(refusals: readonly Refusal[]): void;
-  /** Called after every apply, before anything else happens: send what is due. */
+  /** Called when all of an apply is in force: send the statuses that are due. */
+  publish(): void;
+  /** Called after every apply, when leftovers of others are cleaned up as well. */
   afterApply(outcome: ApplyOutcome): void;
-  /** Called once, after the first apply that left nothing dirty. */
+  /** Called once, after the statuses of the first apply that left nothing dirty. */
   onInSync(): void;
   /** The dataplane must not go on; nothing is applied any more. */
   onFatal(error: unknown): void;
@@ -145,23 +147,28 @@ export class DataplaneLoop {
       onProgress: () => {
         this.#lastProgressMs = clock.nowMs();
       },
+      onApplied: (applied) => this.#tell(applied),
     });
+    this.#options.afterApply(outcome);
+    if (outcome.dirty) {
+      this.#arm(this.#retryMs);
+      this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
+    }
+    if (outcome.rescheduleAfterMs !== null) this.#arm(outcome.rescheduleAfterMs);
+  }
+
+  #tell(outcome: ApplyOutcome): void {
     if (!isPlainEqual(outcome.refused, this.#refused)) {
       // What uses a refused set is closed, or opened again, by an apply of its own.
       if (outcome.refused.length > 0 || this.#refused !== null) this.#needsSync = true;
       this.#refused = outcome.refused;
       this.#options.setRefusals(outcome.refused);
     }
-    this.#options.afterApply(outcome);
+    this.#options.publish();
     if (!outcome.dirty && !this.#reportedInSync) {
       this.#reportedInSync = true;
       this.#options.onInSync();
     }
-    if (outcome.dirty) {
-      this.#arm(this.#retryMs);
-      this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
-    }
-    if (outcome.rescheduleAfterMs !== null) this.#arm(outcome.rescheduleAfterMs);
   }
 
   /** True if a set is refused that was not after the last apply. Those that are right again wait for the end of this one. */

@@ -19,7 +19,7 @@ export interface ApplyPhases {
   readonly links: readonly Reconciler[];
   readonly routes: readonly Reconciler[];
   readonly tables: readonly Reconciler[];
-  /** Leftovers of other back ends and older versions: only after everything of ours is in force, never a failure. */
+  /** Leftovers of other back ends and older versions: only after all of ours is in force and told, never a failure. */
   readonly cleanups: readonly Reconciler[];
 }
 
@@ -32,9 +32,15 @@ export interface ApplyListeners {
   readonly onRefusedSets: (refused: readonly Refusal[]) => boolean;
   /** Called whenever a reconciler ends: an apply that is long but moves does not hang. */
   readonly onProgress: () => void;
+  /** Called when all that is ours has been applied. What the clean-ups do after it is added to the outcome. */
+  readonly onApplied: (outcome: ApplyOutcome) => void;
 }
 
-const NOBODY: ApplyListeners = { onRefusedSets: () => false, onProgress: () => undefined };
+const NOBODY: ApplyListeners = {
+  onRefusedSets: () => false,
+  onProgress: () => undefined,
+  onApplied: () => undefined,
+};
 
 /** What an apply left behind. */
 export interface ApplyOutcome {
@@ -78,7 +84,7 @@ export async function applyOnce(
   phases: ApplyPhases,
   clock: Clock,
   log: Logger,
-  { onRefusedSets, onProgress }: ApplyListeners = NOBODY,
+  { onRefusedSets, onProgress, onApplied }: ApplyListeners = NOBODY,
 ): Promise<ApplyOutcome> {
   const outcome = new OutcomeBuilder();
   const timed = async (phase: string, work: () => Promise<void>): Promise<void> => {
@@ -136,14 +142,15 @@ export async function applyOnce(
           outcome.reschedule(Math.min(result.rescheduleAfterMs, MAX_DELETION_DELAY_MS));
       }
     });
-    await timed('cleanups', async () => {
-      for (const cleanup of phases.cleanups) await soft(cleanup);
-    });
   } finally {
     timer?.cancel();
     // Never leave work of this apply running behind: the next one must not overlap it.
     await routes.ended();
   }
+  onApplied(outcome);
+  await timed('cleanups', async () => {
+    for (const cleanup of phases.cleanups) await soft(cleanup);
+  });
   return outcome;
 }
 

@@ -23,7 +23,7 @@ export interface DataplaneInput {
   readonly encapsulation: Encapsulation;
   /** For the loop's `takeMessages`; and how many messages newer ones replaced meanwhile. */
   takeMessages(): { readonly messages: readonly DataplaneMessage[]; readonly mergedAway: number };
-  /** For the loop's `afterApply`. */
+  /** For the loop's `publish`. */
   publish(): void;
   /** For the loop's `onInSync`. */
   reportInSync(): void;

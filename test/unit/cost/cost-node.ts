@@ -227,6 +227,7 @@ export class CostNode {
       takeMessages: () => [],
       setRefusals: () => undefined,
       closeUsersOfSets: () => undefined,
+      publish: () => undefined,
       afterApply: () => undefined,
       onInSync: () => undefined,
       onFatal: (error) => {

@@ -75,8 +75,10 @@ class Rig {
         this.refusals = refusals;
       },
       closeUsersOfSets: (refusals) => this.trace.push(`close ${refusals.map(({ object }) => object).join()}`),
+      publish: () => this.trace.push('publish'),
       afterApply: (outcome) => this.outcomes.push(outcome),
       onInSync: () => {
+        this.trace.push('in sync');
         this.inSync += 1;
       },
       onFatal: (error) => {
@@ -147,7 +149,7 @@ describe('DataplaneLoop', () => {
     expect(rig.trace).not.toEqual([]);
   });
 
-  test('applies in the order that keeps sets before rules and deletions last', async () => {
+  test('applies in the order that keeps sets before rules and deletions last, and tells before it cleans up', async () => {
     const rig = new Rig();
     rig.loop.onInterfaceState({ name: 'cali1', state: 'up', ifindex: 3 });
     rig.waiting.push(MESSAGE);
@@ -162,6 +164,8 @@ describe('DataplaneLoop', () => {
       'tables',
       'routes',
       'deletions',
+      'publish',
+      'in sync',
       'cleanup',
     ]);
   });
@@ -323,6 +327,8 @@ describe('DataplaneLoop', () => {
       'tables',
       'routes',
       'deletions',
+      'publish',
+      'in sync',
       'cleanup',
     ]);
     await rig.clock.advance(1_000);
