@@ -1,7 +1,7 @@
 // The driver under measurement: started as Felix starts it, frames in on descriptor 3, messages out on 4 with the time
 // at which each arrived.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -11,6 +11,8 @@ import { framed } from '../test/kernel/support/driver-process.js';
 import type { Namespace } from '../test/kernel/support/namespace.js';
 import { nowNs } from './probe-pair.js';
 
+/** Status files are in a tmpfs, as below /var/run of a node. */
+const MEMORY = '/dev/shm';
 const ENTRY = join(import.meta.dirname, '../bin/felix-dataplane');
 
 /** How the driver is started. */
@@ -25,7 +27,7 @@ export interface DriverStart {
 export class MeasuredDriver {
   readonly startedNs = nowNs();
   readonly #child: ChildProcess;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'fdp-bench-'));
+  readonly #folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'fdp-bench-'));
   readonly #listeners = new Set<(message: FromDataplane) => void>();
   readonly #exited: Promise<unknown>;
   #pending: Buffer = Buffer.alloc(0);

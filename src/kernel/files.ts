@@ -1,5 +1,14 @@
 // Small files of the host: procfs, sysfs, status files. The daemon's only file access outside transports.
-import { readFileSync, writeFileSync } from 'node:fs';
+import {
+  type BigIntStats,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
@@ -19,15 +28,62 @@ export interface HostFiles {
   stamp(path: string): Promise<string | null>;
 }
 
-/** Folder of files that the kernel keeps in memory: there a call takes microseconds, its way through a thread 0.3 ms. */
+/** The kernel makes these up, or keeps them in memory: there a call takes microseconds, its way through a thread 0.3 ms. */
 const SYSCTLS = '/proc/sys/';
+const TMPFS_MAGIC = 0x01021994;
 /** So many synchronous calls in a row, then everything else has its turn. */
 const CALLS_PER_TURN = 256;
 let calls = 0;
+/** Folders, and whether they are in memory: those of status files and of the MTU file. */
+const inMemory = new Map<string, boolean>();
 
 async function takeTurn(): Promise<void> {
   calls += 1;
   if (calls % CALLS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** File calls of `node:fs/promises`, with texts for contents. */
+interface FileCalls {
+  readFile(path: string, encoding: 'utf8'): Promise<string>;
+  writeFile(path: string, text: string, options: { readonly mode?: number; readonly flag?: string }): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  rm(path: string, options: { readonly force: boolean }): Promise<void>;
+  readdir(path: string): Promise<string[]>;
+  stat(path: string, options: { readonly bigint: true }): Promise<BigIntStats>;
+}
+
+/** Calls that may have to wait for a disk. */
+const threaded: FileCalls = { readFile, writeFile, rename, rm, readdir, stat };
+
+/** Calls that never wait. */
+const direct: FileCalls = {
+  readFile: (path, encoding) => inTurn(() => readFileSync(path, encoding)),
+  writeFile: (path, text, options) => inTurn(() => writeFileSync(path, text, options)),
+  rename: (from, to) => inTurn(() => renameSync(from, to)),
+  rm: (path, options) => inTurn(() => rmSync(path, options)),
+  readdir: (path) => inTurn(() => readdirSync(path)),
+  stat: (path, options) => inTurn(() => statSync(path, options)),
+};
+
+async function inTurn<T>(call: () => T): Promise<T> {
+  await takeTurn();
+  return call();
+}
+
+/** What serves the files of a folder. A node's /var/run is a tmpfs. */
+function callsFor(folder: string): FileCalls {
+  if (`${folder}/`.startsWith(SYSCTLS)) return direct;
+  let isInMemory = inMemory.get(folder);
+  if (isInMemory === undefined) {
+    try {
+      isInMemory = statfsSync(folder).type === TMPFS_MAGIC;
+    } catch {
+      // Asked again once it exists; whoever wants the file says what is wrong with it.
+      return threaded;
+    }
+    inMemory.set(folder, isInMemory);
+  }
+  return isInMemory ? direct : threaded;
 }
 
 function isMissing(error: unknown): boolean {
@@ -38,38 +94,34 @@ function isMissing(error: unknown): boolean {
 export const hostFiles: HostFiles = {
   async read(path) {
     try {
-      if (!path.startsWith(SYSCTLS)) return await readFile(path, 'utf8');
-      await takeTurn();
-      return readFileSync(path, 'utf8');
+      return await callsFor(dirname(path)).readFile(path, 'utf8');
     } catch (error) {
       if (isMissing(error)) return null;
       throw error;
     }
   },
   async write(path, text) {
-    if (!path.startsWith(SYSCTLS)) return writeFile(path, text, { flag: 'r+' });
-    await takeTurn();
-    writeFileSync(path, text, { flag: 'r+' });
+    await callsFor(dirname(path)).writeFile(path, text, { flag: 'r+' });
   },
   async replace(path, text, mode) {
     const folder = dirname(path);
     // The process id keeps two drivers on one folder (a takeover) from writing into each other's file.
     const temporary = join(folder, `.${process.pid}.tmp`);
     try {
-      await writeFile(temporary, text, { mode });
+      await callsFor(folder).writeFile(temporary, text, { mode });
     } catch (error) {
       if (!isMissing(error)) throw error;
       await mkdir(folder, { recursive: true, mode: 0o755 });
-      await writeFile(temporary, text, { mode });
+      await callsFor(folder).writeFile(temporary, text, { mode });
     }
-    await rename(temporary, path);
+    await callsFor(folder).rename(temporary, path);
   },
   async remove(path) {
-    await rm(path, { force: true });
+    await callsFor(dirname(path)).rm(path, { force: true });
   },
   async list(path) {
     try {
-      return await readdir(path);
+      return await callsFor(path).readdir(path);
     } catch (error) {
       if (isMissing(error)) return [];
       throw error;
@@ -77,7 +129,7 @@ export const hostFiles: HostFiles = {
   },
   async stamp(path) {
     try {
-      const { ino, size, mtimeNs } = await stat(path, { bigint: true });
+      const { ino, size, mtimeNs } = await callsFor(dirname(path)).stat(path, { bigint: true });
       return `${ino} ${size} ${mtimeNs}`;
     } catch (error) {
       if (isMissing(error)) return null;
