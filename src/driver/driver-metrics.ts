@@ -91,6 +91,7 @@ export class DriverMetrics {
     for (const [phase, ms] of Object.entries(outcome.phaseMs)) {
       this.#metrics.observe('felix_driver_apply_phase_seconds', ms / 1000, { phase });
     }
+    this.#metrics.catchUp();
   }
 
   refusals(refusals: readonly Refusal[]): void {

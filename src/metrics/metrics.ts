@@ -32,10 +32,13 @@ interface Waiting {
 }
 
 /**
- * So many events wait at most. An update counts some twenty of them, and prom-client's part of that, a digest for each
- * fifth of the window above all, took a sixth of an update's processor time; many in a row take a tenth of it.
+ * From so many on, waiting events are handed on when somebody has time. An update counts some twenty of them, and
+ * prom-client's part of that, a digest for each fifth of the window above all, took a sixth of an update's processor
+ * time; many in a row take a tenth of it.
  */
-const MAX_WAITING = 512;
+const MANY_WAITING = 512;
+/** So many never wait. */
+const MAX_WAITING = 16_384;
 
 /** Labels as the last argument: needed for families that have some, absent for the others. */
 type LabelArguments<Name extends SeriesName> = [keyof LabelsOf<Name>] extends [never] ? [] : [labels: LabelsOf<Name>];
@@ -90,6 +93,11 @@ export class Metrics {
       gauge?.set({ ...labels }, value);
       counter?.inc({ ...labels }, value);
     }
+  }
+
+  /** Hands on what was counted, if that is much: for moments when nobody waits for what follows. */
+  catchUp(): void {
+    if (this.#waiting.length >= MANY_WAITING) this.#settle();
   }
 
   /** Calls `refresh` before each exposition, for values that are only worth reading then. */

@@ -92,14 +92,15 @@ describe('Metrics', () => {
 
   it('text, more events than wait at once, has them all', async () => {
     const metrics = new Metrics();
-    for (let event = 0; event < 1_300; event += 1) {
+    for (let event = 0; event < 13_000; event += 1) {
       metrics.add('felix_ipset_calls', 1);
       metrics.observe('felix_driver_apply_phase_seconds', 2, { phase: event % 2 === 0 ? 'sets' : 'tables' });
+      if (event === 500) metrics.catchUp();
     }
     const text = await metrics.text();
-    expect(text).toContain('felix_ipset_calls 1300\n');
-    expect(text).toContain('felix_driver_apply_phase_seconds_count{phase="sets"} 650\n');
-    expect(text).toContain('felix_driver_apply_phase_seconds_sum{phase="tables"} 1300\n');
+    expect(text).toContain('felix_ipset_calls 13000\n');
+    expect(text).toContain('felix_driver_apply_phase_seconds_count{phase="sets"} 6500\n');
+    expect(text).toContain('felix_driver_apply_phase_seconds_sum{phase="tables"} 13000\n');
   });
 
   it('replace, a counter that was counted up before, has the totals only', async () => {
