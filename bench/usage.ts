@@ -41,6 +41,26 @@ export function cpuSeconds(pid: number): number {
   return ticks / TICKS_PER_SECOND;
 }
 
+/** How often threads of the tree went to sleep so far, which is how often they were woken up. */
+export function wakeUps(pid: number): number {
+  let count = 0;
+  for (const member of processTree(pid)) {
+    for (const thread of threadsOf(member)) {
+      const status = read(`/proc/${member}/task/${thread}/status`);
+      count += Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+    }
+  }
+  return count;
+}
+
+function threadsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+}
+
 /** Memory in MiB: the process's own peak and present resident size, and the proportional size of its whole tree. */
 export interface MemoryUse {
   readonly peak: number;

@@ -59,6 +59,11 @@ export class CheckSchedule {
     this.#peakReadMs = Math.max(this.#peakReadMs * PEAK_DECAY, this.#clock.nowMs() - startMs);
   }
 
+  /** The table was found to be as it is known. */
+  noteUntouched(): void {
+    this.#lastReadMs = this.#clock.nowMs();
+  }
+
   /** The table was written, from `startMs` until now; on a slow kernel the first check comes later. */
   noteWrite(startMs: number): void {
     this.#lastWriteMs = this.#clock.nowMs();

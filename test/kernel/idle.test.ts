@@ -1,7 +1,7 @@
 // At rest the driver starts nothing, reads nothing and asks the kernel nothing, but for the checks after a write, one look
 // at the folder of status files each 10 s, and heartbeats. Counted by strace; processor time is only printed.
 import { afterEach, describe, expect, test } from 'vitest';
-import { cpuSeconds, processTree } from '../../bench/usage.js';
+import { cpuSeconds, processTree, wakeUps } from '../../bench/usage.js';
 import { MODES, type Mode } from '../fixtures/recording.js';
 import { waitFor } from './support/driver-process.js';
 import { RandomNode } from './support/random-node.js';
@@ -11,8 +11,11 @@ import { traceProcesses } from './support/system-calls.js';
 
 const SIZE = { pods: 16, policies: 12, sets: 12, profiles: 4 };
 /** Heartbeats are 5 s apart; between the first and the last of these is the time that is watched. */
-const PARAMETERS = { ReportingIntervalSecs: '5' };
+const INTERVAL_S = 5;
+const PARAMETERS = { ReportingIntervalSecs: String(INTERVAL_S) };
 const HEARTBEATS = 3;
+/** Five a second look at the event loop's delay; one collection of V8's may fall in, whose threads wake each other. */
+const MOST_WAKE_UPS_A_SECOND = 60;
 /** Eight tables are looked at 1, 2, 4, 8, 16 … s after the last write: three of these are within 10 s, or four at the edge. */
 const MOST_CHECKS = 8 * 4;
 
@@ -50,6 +53,20 @@ describe('a driver at rest', () => {
     for (const driver of running.splice(0)) await driver.end();
   });
 
+  /** From one heartbeat to the next, not traced: tracing is a wake-up itself. */
+  async function countWakeUps(soak: SoakDriver, mode: Mode): Promise<void> {
+    const { pid } = soak.driver;
+    const from = { beats: heartbeats(soak), wakeUps: wakeUps(pid), cpu: cpuSeconds(pid) };
+    await waitFor(
+      () => heartbeats(soak) > from.beats,
+      () => 'no heartbeat',
+    );
+    const count = wakeUps(pid) - from.wakeUps;
+    const percent = ((cpuSeconds(pid) - from.cpu) / INTERVAL_S) * 100;
+    console.log(`${mode}: ${count} wake-ups in at most ${INTERVAL_S} s, ${percent.toFixed(1)} % of a core`);
+    expect(count, `${mode}: wake-ups`).toBeLessThanOrEqual(MOST_WAKE_UPS_A_SECOND * INTERVAL_S);
+  }
+
   async function watch(mode: Mode): Promise<Record<string, number>> {
     const node = new RandomNode(SIZE, seededRandom(`idle in ${mode}`));
     const soak = await SoakDriver.start({ mode, size: SIZE, parameters: PARAMETERS }, node.snapshot());
@@ -59,6 +76,7 @@ describe('a driver at rest', () => {
     await waitFor(seen(1), () => 'no heartbeat');
     // What belongs to the start, on a machine that is busy.
     await sampleAtRest(driver.pid, 0);
+    await countWakeUps(soak, mode);
     const before = processTree(driver.pid);
     const cpu = cpuSeconds(driver.pid);
     const trace = await traceProcesses(before);

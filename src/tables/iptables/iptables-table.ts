@@ -128,7 +128,8 @@ export class IptablesTable implements RuleTable, Reconciler {
    */
   async apply(): Promise<ApplyResult> {
     const due = this.#schedule.takeDue();
-    if (due === 'refresh' || (due === 'post-write' && !(await this.#isUntouched()))) this.#resync(due);
+    if (due !== null && !(await this.#isUntouched())) this.#resync(due);
+    else if (due === 'refresh') this.#schedule.noteUntouched();
     if (due === 'refresh') this.#retryRefused();
     const operations = await this.#writeUntilDone();
     const next = this.#schedule.nextDueMs();
@@ -211,7 +212,7 @@ export class IptablesTable implements RuleTable, Reconciler {
     for (const operation of plan.operations) this.#options.onOperation(operation);
   }
 
-  /** What a check after a write would find is known: nobody else has committed since we read, or our rules are there. */
+  /** What a check after a write or a refresh would find is known: nobody else has committed since we read, or our rules are there. */
   async #isUntouched(): Promise<boolean> {
     const { io } = this.#options;
     if (this.#known === null) return false;
