@@ -232,10 +232,13 @@ export class MessageWriter {
 
 /** Numbers the messages of a buffer, one after the other, from `first` on. */
 export function numberMessages(messages: Buffer, first: number): void {
+  if (messages.byteOffset % 4 !== 0) throw new BugError('Netlink messages begin at a multiple of four bytes');
+  // As words: fifty thousand rules are numbered in one piece.
+  const words = new Int32Array(messages.buffer, messages.byteOffset, messages.length >>> 2);
   let sequence = first;
-  for (let offset = 0; offset < messages.length; offset += align(messages.readUInt32LE(offset))) {
-    messages.writeUInt32LE(sequence, offset + SEQUENCE_OFFSET);
-    sequence = (sequence + 1) >>> 0;
+  for (let at = 0; at < words.length; at += align(words[at] ?? 0) >>> 2) {
+    words[at + SEQUENCE_OFFSET / 4] = sequence;
+    sequence = (sequence + 1) | 0;
   }
 }
 
