@@ -36,6 +36,13 @@ export function nftSetShape(family: Family, type: IpSetType): { readonly type: s
 /** At most this many bad members are kept by name in a reason. */
 const NAMED_BAD_MEMBERS = 3;
 
+/** Whether both have the same elements in the same order, as prefixes have that nobody changed: most sets at a restart. */
+function areSame(wanted: Iterable<string>, listed: readonly string[]): boolean {
+  let at = 0;
+  for (const element of wanted) if (element !== listed[at++]) return false;
+  return at === listed.length;
+}
+
 /** A wanted (or still to be deleted) set. The plane calls plan → write → {@link commit} or {@link abort}. */
 export class NftSet {
   readonly id: string;
@@ -124,6 +131,7 @@ export class NftSet {
     this.#inFlight = undefined;
     this.#inKernel = kernel !== undefined;
     if (kernel === undefined) return this.wanted;
+    if (areSame(this.#members.elements(), kernel.elements)) return !this.wanted;
     const left = new Set(kernel.elements);
     for (const element of this.#members.elements()) {
       if (!left.delete(element)) this.#pending.set(element, true);
