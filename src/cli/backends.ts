@@ -15,6 +15,7 @@ import { createIptablesCleanups } from '../tables/iptables/cleanups.js';
 import { CommandIptablesIo } from '../tables/iptables/command-io.js';
 import type { RenderedChain } from '../tables/iptables/hash.js';
 import { IptablesTable } from '../tables/iptables/iptables-table.js';
+import { readsOurForms } from '../tables/iptables/known-forms.js';
 import { createOwnTablesCleanup } from '../tables/nftables/cleanup.js';
 import { NftablesPlane } from '../tables/nftables/plane.js';
 import type { PrintedChain } from '../tables/nftables/rendered-chains.js';
@@ -118,7 +119,9 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
     ...(variant === 'nft' && access.commits !== null ? { ledger: access.commits } : {}),
     ...(access.taggedRules === null ? {} : { readTags: access.taggedRules[variant] }),
   });
-  const io = countIptables(command, options.metrics);
+  const native = variant === 'nft' ? access.nativeIptables : null;
+  const isNative = native !== null && (await readsOurForms(access.runner, config.ipv6Support ? FAMILIES : [4], log));
+  const io = countIptables(isNative ? native(command) : command, options.metrics);
   const reconcilers: Reconciler[] = [];
   const iptables: IptablesTable[] = [];
   const ipSetPlanes: IpSetPlane[] = [];

@@ -17,6 +17,7 @@ import type { CommandRunner } from '../kernel/command.js';
 import { CoprocessRunner } from '../kernel/coprocess-runner.js';
 import { ConntrackNetlink } from '../kernel/netlink/conntrack.js';
 import { IpsetNetlink } from '../kernel/netlink/ipset.js';
+import { IpsetIndex } from '../kernel/netlink/ipset-index.js';
 import { LibNftables } from '../kernel/netlink/libnftables.js';
 import { loadNativeLibrary, type NativeLibrary } from '../kernel/netlink/library.js';
 import { NfTablesNetlink } from '../kernel/netlink/nf-tables.js';
@@ -32,6 +33,8 @@ import { NetlinkWireguard } from '../routes/netlink-wireguard.js';
 import type { RouteKernel } from '../routes/route-kernel.js';
 import type { WireguardControl } from '../routes/wireguard.js';
 import { CommitLedger } from '../tables/commit-ledger.js';
+import type { IptablesIo } from '../tables/iptables/io.js';
+import { NetlinkIptablesIo } from '../tables/iptables/netlink-io.js';
 import { HASH_COMMENT_PREFIX } from '../tables/ownership.js';
 import { CommandNftIo } from '../tables/nftables/command-io.js';
 import type { NftIo } from '../tables/nftables/io.js';
@@ -53,6 +56,8 @@ export interface KernelAccess {
   readonly commits: CommitLedger | null;
   /** What iptables rules are known by, without a tool; null without native access. */
   readonly taggedRules: Readonly<Record<'legacy' | 'nft', TaggedRulesSource>> | null;
+  /** Rules of the nft variant by netlink, before a tool that does what is left; null without native access. */
+  readonly nativeIptables: ((tool: IptablesIo) => IptablesIo) | null;
   /** Tracked flows by netlink; null without native access. */
   readonly flows: FlowDeletion | null;
   /** Wireguard devices by generic netlink; null without native access. */
@@ -100,6 +105,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
   const commandNft = new CommandNftIo({ runner });
   const native = driver === 'spawn' || driver === 'coprocess' ? null : openNative(driver === 'native', log);
   const nft = native === null ? null : openNativeNft(native, commandNft, driver === 'native', clock, log);
+  const iptables = native === null ? null : openNativeIptables(native.library, clock, nft?.ledger);
   const routes = native?.routes(tools) ?? null;
   return {
     description: {
@@ -107,7 +113,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
       links: native === null ? 'ip monitor' : 'netlink',
       ipsets: native === null ? text : 'netlink',
       nftables: nft === null ? text : 'netlink and libnftables',
-      iptables: text,
+      iptables: native === null ? text : 'netlink (nft variant) and co-process',
     },
     runner,
     routes: routes ?? tools,
@@ -115,6 +121,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     nft: countNft(nft?.io ?? commandNft, metrics),
     commits: nft?.ledger ?? null,
     taggedRules: native === null ? null : taggedRulesOf(native, clock),
+    nativeIptables: iptables?.before ?? null,
     flows: native?.conntrack ?? null,
     wireguard: native?.wireguard ?? null,
     openFrameSocket: native === null ? null : createFrameSocketOpener(native.library),
@@ -128,6 +135,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
       native?.conntrack.close();
       native?.wireguard.close();
       native?.nfTables.close();
+      iptables?.close();
       await nft?.close();
       await broker.close();
     },
@@ -184,6 +192,32 @@ function openNativeNft(
     close: async () => {
       await opened.library.close();
       netlink.close();
+    },
+  };
+}
+
+/** Sockets are opened when the first table is made: nobody needs them in other modes. */
+function openNativeIptables(
+  library: NativeLibrary,
+  clock: Clock,
+  ledger: CommitLedger | undefined,
+): { before(tool: IptablesIo): IptablesIo; close(): void } {
+  const closers: (() => void)[] = [];
+  return {
+    before: (tool) => {
+      const open = (): NfTablesNetlink => new NfTablesNetlink(library);
+      const netlink = { 4: open(), 6: open(), short: open() };
+      const sets = new IpsetIndex(library);
+      closers.push(() => {
+        netlink[4].close();
+        netlink[6].close();
+        netlink.short.close();
+        sets.close();
+      });
+      return new NetlinkIptablesIo({ netlink, sets, tool, clock, ...(ledger === undefined ? {} : { ledger }) });
+    },
+    close: () => {
+      for (const close of closers) close();
     },
   };
 }

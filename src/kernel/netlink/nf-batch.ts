@@ -25,7 +25,10 @@ const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
 const TABLE = { name: 1, flags: 2 } as const;
 const CHAIN = { table: 1, name: 3, hook: 4, type: 7 } as const;
 const HOOK = { number: 1, priority: 2 } as const;
-const RULE = { table: 1, chain: 2, expressions: 4, userData: 7 } as const;
+const RULE = { table: 1, chain: 2, expressions: 4, compat: 5, userData: 7 } as const;
+/** What extensions of iptables are told of the rule that they are in. */
+const COMPAT = { protocol: 1, flags: 2 } as const;
+const COMPAT_INVERTED = 2;
 const SET = {
   table: 1,
   name: 2,
@@ -66,6 +69,12 @@ export interface ChainHook {
   readonly priority: number;
 }
 
+/** The protocol that a rule of iptables is for; 0 = any. */
+export interface RuleProtocol {
+  readonly number: number;
+  readonly isNegated: boolean;
+}
+
 const VERDICT_DATA = 0xffffff00;
 const VERDICT_DATA_LENGTH = 16;
 
@@ -75,8 +84,9 @@ export class NfBatch {
   readonly table: string;
   readonly #writer = new MessageWriter(16 * 1024);
   readonly #texts = new Map<string, Buffer>();
+  readonly #compat = new Map<number, Buffer>();
   /** Attributes that name the chain whose rules are written. */
-  #place: Buffer = Buffer.alloc(0);
+  #place: { readonly chain: string; readonly bytes: Buffer } = { chain: '', bytes: Buffer.alloc(0) };
   #setId = 1;
   #lastStart = 0;
 
@@ -125,9 +135,10 @@ export class NfBatch {
 
   /** The rules that follow are this chain's. */
   openRules(chain: string): void {
+    if (this.#place.chain === chain) return;
     const writer = new MessageWriter(256);
     writer.attributeString(RULE.table, this.table).attributeString(RULE.chain, chain);
-    this.#place = writer.finish();
+    this.#place = { chain, bytes: writer.finish() };
   }
 
   /**
@@ -144,7 +155,7 @@ export class NfBatch {
     }
     const length = Buffer.byteLength(comment);
     this.#begin(MESSAGE.newRule, FLAG.create | FLAG.append)
-      .bytes(this.#place)
+      .bytes(this.#place.bytes)
       .attribute(RULE.expressions | NESTED, bytes)
       .u16(ATTRIBUTE_HEADER_LENGTH + length + 3)
       .u16(RULE.userData)
@@ -155,6 +166,39 @@ export class NfBatch {
       .pad()
       .end();
     return true;
+  }
+
+  /** Adds a rule of iptables at the end of a chain, or before all others. `parts` are its expressions, encoded. */
+  addCompatRule(
+    chain: string,
+    parts: readonly Buffer[],
+    protocol: RuleProtocol,
+    place: 'first' | 'last' = 'last',
+  ): void {
+    const flags = FLAG.create | (place === 'last' ? FLAG.append : 0);
+    this.openRules(chain);
+    const writer = this.#begin(MESSAGE.newRule, flags).bytes(this.#place.bytes);
+    let length = ATTRIBUTE_HEADER_LENGTH;
+    for (const part of parts) length += part.length;
+    writer.u16(length).u16(RULE.expressions | NESTED);
+    for (const part of parts) writer.bytes(part);
+    writer.bytes(this.#compatOf(protocol)).end();
+  }
+
+  /** What most rules say alike. */
+  #compatOf(protocol: RuleProtocol): Buffer {
+    const key = protocol.isNegated ? -1 - protocol.number : protocol.number;
+    let bytes = this.#compat.get(key);
+    if (bytes === undefined) {
+      const writer = new MessageWriter(32).nested(RULE.compat, (compat) =>
+        compat
+          .attributeU32Be(COMPAT.protocol, protocol.number)
+          .attributeU32Be(COMPAT.flags, protocol.isNegated ? COMPAT_INVERTED : 0),
+      );
+      bytes = writer.finish();
+      this.#compat.set(key, bytes);
+    }
+    return bytes;
   }
 
   addSet(name: string, form: SetForm): void {
@@ -200,14 +244,15 @@ export class NfBatch {
   }
 
   /**
-   * Ends the batch; its last message asks for the one acknowledgement. The messages have no sequence numbers yet: they
-   * get them from the socket that sends them.
+   * Ends the batch; its last message asks for the one acknowledgement, if one is wanted. The messages have no sequence
+   * numbers yet: they get them from the socket that sends them.
    */
-  finish(): Batch {
+  finish(asksForAnswer = true): Batch {
     const lastStart = this.#lastStart;
     this.#mark(BATCH_END);
     const bytes = this.#writer.finish();
-    bytes.writeUInt16LE(bytes.readUInt16LE(lastStart + FLAGS_OFFSET) | FLAG.ack, lastStart + FLAGS_OFFSET);
+    if (asksForAnswer)
+      bytes.writeUInt16LE(bytes.readUInt16LE(lastStart + FLAGS_OFFSET) | FLAG.ack, lastStart + FLAGS_OFFSET);
     return { bytes, messages: this.#writer.count };
   }
 
@@ -225,6 +270,24 @@ export class NfBatch {
   }
 }
 
+/** Batches as one, all or nothing. None of them may be finished yet, and none is of use afterwards. */
+export function joinBatches(batches: readonly NfBatch[]): Batch {
+  const [only] = batches;
+  if (only !== undefined && batches.length === 1) return only.finish();
+  const last = batches.length - 1;
+  let messages = 0;
+  const parts = batches.map((batch, index) => {
+    // One answer is waited for: a success must be that of the last.
+    const finished = batch.finish(index === last);
+    const [skipped, dropped] = [index === 0 ? 0 : 1, index === last ? 0 : 1];
+    messages += finished.messages - skipped - dropped;
+    return finished.bytes.subarray(skipped * MARK_LENGTH, finished.bytes.length - dropped * MARK_LENGTH);
+  });
+  return { bytes: Buffer.concat(parts), messages };
+}
+
+/** Length of the messages that begin and end a batch. */
+const MARK_LENGTH = 20;
 const ATTRIBUTE_HEADER_LENGTH = 4;
 /** Offset of nlmsg_flags in a header. */
 const FLAGS_OFFSET = 6;

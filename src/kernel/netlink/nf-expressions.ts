@@ -39,7 +39,11 @@ export type Expression =
   | { readonly kind: 'counter' }
   | { readonly kind: 'verdict'; readonly code: number; readonly chain?: string }
   | { readonly kind: 'masquerade'; readonly flags: number }
-  | { readonly kind: 'notrack' };
+  | { readonly kind: 'notrack' }
+  /** An extension of iptables, with its own struct (xt-structs.ts). */
+  | { readonly kind: 'match' | 'target'; readonly name: string; readonly revision: number; readonly info: Buffer }
+  | { readonly kind: 'limit'; readonly rate: number; readonly seconds: number; readonly burst: number }
+  | { readonly kind: 'log'; readonly group: number; readonly prefix: string; readonly bytes: number };
 
 const LIST_ELEMENT = 1;
 const ZERO_COUNT = Buffer.alloc(8);
@@ -140,5 +144,49 @@ function encode(writer: MessageWriter, expression: Expression): void {
       return;
     case 'notrack':
       writer.nested(LIST_ELEMENT, (element) => element.attributeString(EXPRESSION.name, 'notrack'));
+      return;
+    case 'match':
+    case 'target':
+    case 'limit':
+    case 'log':
+      encodeOfIptables(writer, expression);
   }
+}
+
+/** Expressions that iptables-nft writes and nft does not. */
+function encodeOfIptables(
+  writer: MessageWriter,
+  expression: Extract<Expression, { kind: 'match' | 'target' | 'limit' | 'log' }>,
+): void {
+  switch (expression.kind) {
+    case 'match':
+    case 'target':
+      wrap(writer, expression.kind, (data) =>
+        data.attributeString(1, expression.name).attributeU32Be(2, expression.revision).attribute(3, expression.info),
+      );
+      return;
+    case 'limit':
+      wrap(writer, 'limit', (data) =>
+        data
+          .attribute(1, u64(expression.rate))
+          .attribute(2, u64(expression.seconds))
+          .attributeU32Be(3, expression.burst)
+          .attributeU32Be(4, 0)
+          .attributeU32Be(5, 0),
+      );
+      return;
+    case 'log':
+      wrap(writer, 'log', (data) =>
+        data
+          .attributeU16Be(1, expression.group)
+          .attributeString(2, expression.prefix)
+          .attributeU32Be(3, expression.bytes),
+      );
+  }
+}
+
+function u64(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(BigInt(value));
+  return bytes;
 }

@@ -32,20 +32,20 @@ export function parseVersion(text: string, prefix = ''): Version | null {
 }
 
 /** Negative, zero or positive, as for sort. */
-function compare(left: Version, right: Version): number {
+export function compareVersions(left: Version, right: Version): number {
   return left[0] - right[0] || left[1] - right[1] || left[2] - right[2];
 }
 
 /** Features by version. `iptables` and `kernel` as {@link parseVersion} gives them. */
 export function featuresOf(iptables: Version, kernel: Version): Features {
-  const iptablesIs = (version: Version): boolean => compare(iptables, version) >= 0;
-  const kernelIs = (version: Version): boolean => compare(kernel, version) >= 0;
+  const iptablesIs = (version: Version): boolean => compareVersions(iptables, version) >= 0;
+  const kernelIs = (version: Version): boolean => compareVersions(kernel, version) >= 0;
   return {
     snatFullyRandom: iptablesIs([1, 6, 0]) && kernelIs([3, 14, 0]),
     masqueradeFullyRandom: iptablesIs([1, 6, 2]) && kernelIs([3, 14, 0]),
     restoreSupportsLock: iptablesIs([1, 6, 2]),
     nflogSize: kernelIs([4, 8, 0]),
-    checksumOffloadBroken: compare(kernel, [5, 7, 0]) <= 0,
+    checksumOffloadBroken: compareVersions(kernel, [5, 7, 0]) <= 0,
   };
 }
 

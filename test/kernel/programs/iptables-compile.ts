@@ -1,0 +1,107 @@
+// Reads restore scripts from standard input (JSON: [family, script] after each other), plays them in its namespace once
+// by iptables-nft-restore and once by our own netlink batches, and prints for each script whether it was compiled and the
+// first thing that the kernel then holds otherwise, byte by byte.
+import { readFileSync } from 'node:fs';
+import { IpsetIndex } from '../../../src/kernel/netlink/ipset-index.js';
+import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
+import { FLAG, forEachAttribute, MessageWriter } from '../../../src/kernel/netlink/message.js';
+import { NfTablesNetlink } from '../../../src/kernel/netlink/nf-tables.js';
+import { NETLINK, NetlinkSocket } from '../../../src/kernel/netlink/socket.js';
+import { directRunner } from '../../../src/kernel/spawn.js';
+import { systemClock } from '../../../src/kernel/system-clock.js';
+import type { Family } from '../../../src/model/family.js';
+import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
+import type { IptablesIo } from '../../../src/tables/iptables/io.js';
+import { NetlinkIptablesIo } from '../../../src/tables/iptables/netlink-io.js';
+
+/** What was found of one script. */
+interface Finding {
+  readonly isCompiled: boolean;
+  readonly byTool?: string;
+  readonly own?: string;
+}
+
+const { library } = loadNativeLibrary();
+if (library === null) throw new Error('no native library');
+const socket = new NetlinkSocket(library, NETLINK.netfilter);
+
+/** Message → attributes that say what an object is; handles and use counts differ from load to load. */
+const OBJECTS = [
+  { get: 1, keep: [1, 2] },
+  { get: 4, keep: [1, 3, 4, 5, 7, 10] },
+  { get: 7, keep: [1, 2, 4, 5, 7] },
+];
+
+function dump(): string[] {
+  const lines: string[] = [];
+  for (const { get, keep } of OBJECTS) {
+    for (const family of [2, 10]) {
+      const request = new MessageWriter()
+        .begin((10 << 8) | get, FLAG.request | FLAG.dump, socket.takeSequences(1))
+        .u8(family)
+        .u8(0)
+        .u16(0)
+        .end();
+      socket.dump(request.finish(), ({ payload }) => {
+        const parts: string[] = [];
+        forEachAttribute(payload.subarray(4), (type, value) => {
+          if (keep.includes(type)) parts.push(`${type}=${value.toString('hex')}`);
+        });
+        lines.push(`${get} ${family} ${parts.join(' ')}`);
+      });
+    }
+  }
+  return lines;
+}
+
+async function saved(): Promise<string[]> {
+  const lines: string[] = [];
+  for (const tool of ['iptables-nft-save', 'ip6tables-nft-save']) {
+    const { stdout } = await directRunner.run({ argv: [tool] });
+    lines.push(...stdout.split('\n').filter((line) => !line.startsWith('#')));
+  }
+  return lines;
+}
+
+const tool = new CommandIptablesIo({
+  runner: directRunner,
+  backend: 'nft',
+  restoreSupportsLock: true,
+  lockProbeIntervalMs: 50,
+});
+let toTool = 0;
+const counted: IptablesIo = {
+  epoch: () => null,
+  isAsKnown: () => Promise.resolve(false),
+  save: (family, table) => tool.save(family, table),
+  readTags: () => Promise.resolve(null),
+  restore: (family, script) => {
+    toTool += 1;
+    return tool.restore(family, script);
+  },
+};
+const [four, six, short] = [new NfTablesNetlink(library), new NfTablesNetlink(library), new NfTablesNetlink(library)];
+const netlink = { 4: four, 6: six, short };
+const native = new NetlinkIptablesIo({ netlink, sets: new IpsetIndex(library), tool: counted, clock: systemClock });
+
+const scripts = JSON.parse(readFileSync(0, 'utf8')) as readonly (readonly [Family, string])[];
+const expected: string[][] = [];
+for (const [family, script] of scripts) {
+  await tool.restore(family, script);
+  expected.push([...dump(), ...(await saved())]);
+}
+await directRunner.run({ argv: ['nft', 'flush', 'ruleset'] });
+const findings: Finding[] = [];
+for (const [index, [family, script]] of scripts.entries()) {
+  toTool = 0;
+  await native.restore(family, script);
+  const own = [...dump(), ...(await saved())];
+  const byTool = expected[index] ?? [];
+  const at = own.findIndex((line, position) => line !== byTool[position]);
+  const isEqual = at < 0 && own.length === byTool.length;
+  const difference = { byTool: byTool[at] ?? '(more lines)', own: own[at] ?? '(fewer lines)' };
+  findings.push({ isCompiled: toTool === 0, ...(isEqual ? {} : difference) });
+}
+socket.close();
+console.log(JSON.stringify(findings));
+process.exit(0);

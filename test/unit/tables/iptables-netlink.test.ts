@@ -1,0 +1,287 @@
+// Which scripts are written by netlink, and what happens when the kernel, or the socket, says no. That the bytes are
+// those of the tool is seen in test/kernel/iptables-compile.test.ts.
+import { describe, expect, test } from 'vitest';
+import { NetlinkError, ToolError } from '../../../src/base/errors.js';
+import { ADDRESS_TYPES, addressTypeMatch, multiportMatch, setMatch } from '../../../src/kernel/netlink/xt-structs.js';
+import { FLAG, parseMessages } from '../../../src/kernel/netlink/message.js';
+import type { Batch } from '../../../src/kernel/netlink/nf-tables.js';
+import type { Family } from '../../../src/model/family.js';
+import { CommitLedger } from '../../../src/tables/commit-ledger.js';
+import { encodeExpressions } from '../../../src/kernel/netlink/nf-expressions.js';
+import { dispatchRule } from '../../../src/tables/iptables/dispatch-rules.js';
+import { compileRule } from '../../../src/tables/iptables/rule-compiler.js';
+import { readsOurForms } from '../../../src/tables/iptables/known-forms.js';
+import { NetlinkIptablesIo } from '../../../src/tables/iptables/netlink-io.js';
+import { compileRestore } from '../../../src/tables/iptables/restore-compiler.js';
+import { silentLogger } from '../../../src/base/logger.js';
+import { systemClock } from '../../../src/kernel/system-clock.js';
+import { FakeCommandRunner } from '../../fakes/command-runner.js';
+
+const SETS = new Map([
+  ['cali40four', { index: 1, family: 4 as const }],
+  ['cali60six', { index: 2, family: 6 as const }],
+]);
+
+function script(...lines: readonly string[]): string {
+  return ['*filter', ':cali-a - -', ...lines, 'COMMIT', ''].join('\n');
+}
+
+async function isCompiled(text: string, family: Family = 4): Promise<boolean> {
+  const findSet = (name: string) => SETS.get(name) ?? null;
+  return (await compileRestore({ family, script: text, findSet, slices: null })) !== null;
+}
+
+describe('compileRestore', () => {
+  test('takes rules of ours', async () => {
+    expect(await isCompiled(script('-A cali-a -m comment --comment "cali:x" -p tcp --jump DROP'))).toBe(true);
+    expect(await isCompiled(script('-A cali-a -m set --match-set cali40four src --jump DROP'))).toBe(true);
+  });
+
+  test.each([
+    ['a jump to what may be an extension', '-A cali-a --jump KUBE-FORWARD'],
+    ['a target that is not known', '-A cali-a --jump TPROXY'],
+    ['a word too many', '-A cali-a --jump ACCEPT --frob'],
+    ['a second protocol', '-A cali-a -p tcp -p udp'],
+    ['a protocol without a number here', '-A cali-a -p frob'],
+    ['a name of an object', '-A cali-a -p constructor'],
+    ['ports without a protocol', '-A cali-a -m multiport --destination-ports 80'],
+    ['ports of any other protocol', '-A cali-a ! -p tcp -m multiport --destination-ports 80'],
+    ['a port for SCTP', '-A cali-a -p sctp --dport 80'],
+    ['a port behind a multiport match', '-A cali-a -p tcp -m multiport --source-ports 1 --dport 80'],
+    ['sixteen ports', `-A cali-a -p tcp -m multiport --source-ports ${Array(16).fill('1').join(',')}`],
+    ['a range the wrong way round', '-A cali-a -p tcp -m multiport --source-ports 2:1'],
+    ['an octal number', '-A cali-a -p tcp --dport 010'],
+    ['the whole mask', '-A cali-a -m mark --mark 0x1/0xffffffff'],
+    ['a set that is not there', '-A cali-a -m set --match-set cali40none src'],
+    ['a set of the other family', '-A cali-a -m set --match-set cali60six src'],
+    ['an address of the other family', '-A cali-a --source fd00::1'],
+    ['no address at all', '-A cali-a ! --source 0.0.0.0/0'],
+    ['an interface that has a long name', '-A cali-a --in-interface abcdefghijklmnop'],
+    ['every interface', '-A cali-a --in-interface +'],
+    ['a comment that is too long', `-A cali-a -m comment --comment "${'x'.repeat(256)}"`],
+    ['an escape', '-A cali-a -m comment --comment "a\\b"'],
+    ['a rate that the tool rounds', '-A cali-a -m limit --limit 3000/sec'],
+    ['a long prefix', `-A cali-a --jump LOG --log-prefix "${'x'.repeat(30)}" --log-level 5`],
+    ['a chain with a long name', `-A cali-${'x'.repeat(24)} --jump DROP`],
+    ['a chain of others', '-A KUBE-FORWARD --jump DROP'],
+    ['a hook of another table', '-A PREROUTING --jump cali-a'],
+    ['a deletion by value', '-D FORWARD --jump cali-a'],
+    ['a replacement', '-R cali-a 1 --jump DROP'],
+    ['an insertion by number', '-I cali-a 2 --jump DROP'],
+    ['a policy', ':INPUT DROP [0:0]'],
+    ['a second table inside the first', '*nat'],
+  ])('leaves %s to the tool, with all of its script', async (_what, line) => {
+    expect(await isCompiled(script('-A cali-a --jump DROP', line))).toBe(false);
+  });
+
+  test('leaves to the tool what it refuses and the kernel would take', async () => {
+    expect(await isCompiled('*nat\n:cali-a - -\n-A cali-a --jump DROP\nCOMMIT\n')).toBe(false);
+    expect(await isCompiled('*filter\n:cali-a - -\n')).toBe(false);
+    expect(await isCompiled('*filter\n:cali-a - -\nCOMMIT')).toBe(false);
+    expect(await isCompiled('*security\nCOMMIT\n')).toBe(false);
+  });
+});
+
+describe('dispatchRule', () => {
+  const compiled = (body: string) => {
+    const rule = compileRule({ family: 4, table: 'filter', findSet: () => null }, body);
+    return rule === null ? null : { before: encodeExpressions(rule.before), after: encodeExpressions(rule.after) };
+  };
+
+  test.each([
+    '--in-interface cali1 --goto cali-fw-cali1',
+    '--out-interface a --goto cali-t',
+    '--out-interface abcdefghijklmno --goto cali-23456789012345678901234',
+  ])('makes of %s what the compiler makes', (body) => {
+    expect(dispatchRule(body)).toEqual(compiled(body));
+    expect(dispatchRule(body)).not.toBeNull();
+  });
+
+  test.each([
+    '--in-interface cali+ --goto cali-fw',
+    '--in-interface cali1 --jump cali-fw',
+    '--in-interface abcdefghijklmnop --goto cali-fw',
+    '--in-interface cali1 --goto cali-234567890123456789012345',
+    '--in-interface cali1 --goto KUBE-FORWARD',
+    '--in-interface cali1 --goto cali-fw ',
+    '--in-interface cali1 --goto cali-fä',
+  ])('leaves %s alone', (body) => {
+    expect(dispatchRule(body)).toBeNull();
+  });
+});
+
+describe('structs of extensions', () => {
+  test.each([
+    [
+      'multiport',
+      multiportMatch(
+        'destination',
+        [
+          [80, 80],
+          [443, 445],
+        ],
+        true,
+      ).info,
+      '01035000bb01bd01',
+    ],
+    ['set', setMatch(258, ['src', 'dst'], true).info, '02010203'],
+    ['addrtype', addressTypeMatch('source', ADDRESS_TYPES.get('LOCAL') ?? 0, true, true).info, '0400000009000000'],
+  ])('%s', (_name, info, start) => {
+    expect(info.subarray(0, start.length / 2).toString('hex')).toBe(start);
+  });
+
+  test('multiport marks the first port of a range', () => {
+    const { info } = multiportMatch(
+      'source',
+      [
+        [80, 80],
+        [443, 445],
+      ],
+      true,
+    );
+    expect(info.subarray(32).toString('hex')).toBe('00010000000000000000000000000001');
+  });
+});
+
+type Commit = (bytes: Buffer) => void;
+
+/** A native form whose kernel is `commit`, and what its tool was given. */
+function ioOver(commit: Commit): {
+  io: NetlinkIptablesIo;
+  byTool: string[];
+  commits: number[];
+  sets: Map<string, number>;
+} {
+  const byTool: string[] = [];
+  const commits: number[] = [];
+  const sets = new Map([['cali40four', 1]]);
+  const netlink = {
+    commit: async ({ bytes, messages }: Batch): Promise<void> => {
+      commits.push(messages);
+      await Promise.resolve(bytes).then(commit);
+    },
+  };
+  const io = new NetlinkIptablesIo({
+    netlink: { 4: netlink, 6: netlink, short: netlink },
+    sets: {
+      find: (name) => {
+        const index = sets.get(name);
+        return index === undefined ? null : { index, family: 4 };
+      },
+    },
+    tool: {
+      epoch: () => 5,
+      isAsKnown: () => Promise.resolve(true),
+      save: (family, table) => Promise.resolve(`${table}/${family}`),
+      readTags: () => Promise.resolve(null),
+      restore: (_family, text) => {
+        byTool.push(text);
+        return Promise.resolve();
+      },
+    },
+    clock: systemClock,
+    ledger: new CommitLedger(() => 1),
+  });
+  return { io, byTool, commits, sets };
+}
+
+const DROP = script('-A cali-a --jump DROP');
+
+describe('NetlinkIptablesIo', () => {
+  test('sends what it knows and leaves the rest, and all reading, to the tool', async () => {
+    const { io, byTool, commits } = ioOver(() => undefined);
+    await io.restore(4, DROP);
+    // Begin, table, chain, flush, rule, end.
+    expect(commits).toEqual([6]);
+    expect(byTool).toEqual([]);
+    const unknown = script('-D FORWARD --jump cali-a');
+    await io.restore(6, unknown);
+    expect(byTool).toEqual([unknown]);
+    expect(await io.save(6, 'nat')).toBe('nat/6');
+    expect(io.epoch()).toBe(5);
+  });
+
+  test('sends short scripts of one turn as one batch, transaction by transaction', async () => {
+    const sent: Buffer[] = [];
+    const { io, byTool, commits } = ioOver((bytes) => sent.push(bytes));
+    const rules = 600;
+    const drops = `*filter\n:cali-a - -\n${'-A cali-a --jump DROP\n'.repeat(rules)}COMMIT\n`;
+    const deletion = '*filter\n:cali-b - -\n--delete-chain cali-b\nCOMMIT\n';
+    await Promise.all([io.restore(4, drops + deletion), io.restore(6, drops)]);
+    expect(byTool).toEqual([]);
+    expect(commits).toEqual([2 * rules + 8, 6]);
+    const messages = sent.map((bytes) => parseMessages(bytes));
+    const kinds = messages.map((batch) => batch.map(({ type, payload }) => `${type & 0xff}/${payload[0]}`));
+    expect(kinds.map((batch) => batch.filter((kind, index) => kind !== batch[index - 1]))).toEqual([
+      ['16/0', '0/2', '3/2', '8/2', '6/2', '0/10', '3/10', '8/10', '6/10', '17/0'],
+      ['16/0', '0/2', '3/2', '8/2', '5/2', '17/0'],
+    ]);
+    const answers = messages.map((batch) => batch.filter(({ flags }) => (flags & FLAG.ack) !== 0));
+    expect(answers.map((asked) => asked.length)).toEqual([1, 1]);
+    expect(answers[0]?.[0]).toBe(messages[0]?.at(-2));
+  });
+
+  test('sends the scripts of single policies one by one, so that packets of one family do not wait for the other', async () => {
+    const { io, commits } = ioOver(() => undefined);
+    await Promise.all([io.restore(4, DROP), io.restore(6, DROP)]);
+    expect(commits).toEqual([6, 6]);
+  });
+
+  test('has the tool do each of the scripts that were refused together', async () => {
+    const { io, byTool } = ioOver(() => {
+      throw new NetlinkError('no', 2, 'ENOENT');
+    });
+    await Promise.all([io.restore(4, DROP), io.restore(6, DROP)]);
+    expect(byTool).toEqual([DROP, DROP]);
+  });
+
+  test('has the tool say what the kernel refuses, without doing again what is in force', async () => {
+    let left = 1;
+    const { io, byTool } = ioOver(() => {
+      if (left-- === 0) throw new NetlinkError('no', 16, 'EBUSY');
+    });
+    await io.restore(4, `${DROP}*filter\n:cali-a - -\n--delete-chain cali-a\nCOMMIT\n`);
+    expect(byTool).toEqual(['\n\n\n\n*filter\n:cali-a - -\n--delete-chain cali-a\nCOMMIT\n']);
+  });
+
+  test('never does again what may be in force: the table is read, and the next script is the tool’s', async () => {
+    const { io, byTool, commits } = ioOver(() => {
+      throw new NetlinkError('no answer', 5, 'EIO');
+    });
+    const error: unknown = await io.restore(4, DROP).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ToolError);
+    expect(byTool).toEqual([]);
+    await io.restore(4, DROP);
+    expect(byTool).toEqual([DROP]);
+    expect(commits).toHaveLength(1);
+  });
+
+  test('leaves a script to the tool whose set is another by the time it is sent', async () => {
+    const { io, byTool, commits, sets } = ioOver(() => undefined);
+    const text = script('-A cali-a -m set --match-set cali40four src --jump DROP');
+    await io.restore(4, text);
+    expect(commits).toHaveLength(1);
+    let asked = 0;
+    sets.get = () => (asked++ === 0 ? 1 : 8);
+    await io.restore(4, text);
+    expect(commits).toHaveLength(1);
+    expect(byTool).toEqual([text]);
+  });
+});
+
+describe('readsOurForms', () => {
+  const runnerOf = (version: string, exitCode = 0): FakeCommandRunner => {
+    const say = () => ({ exitCode, stdout: version, stderr: '' });
+    return new FakeCommandRunner({ 'iptables-nft-restore': say, 'ip6tables-nft-restore': say });
+  };
+
+  test.each([
+    ['iptables-nft-restore v1.8.9 (nf_tables)\n', true],
+    ['iptables-restore v1.8.10 (nf_tables)\n', true],
+    ['iptables-restore v1.8.7 (nf_tables)\n', false],
+    ['iptables-restore v1.8.9 (legacy)\n', false],
+    ['', false],
+  ])('%j: %s', async (version, expected) => {
+    expect(await readsOurForms(runnerOf(version), [4, 6], silentLogger)).toBe(expected);
+  });
+});
