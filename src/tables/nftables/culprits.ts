@@ -1,7 +1,15 @@
 // Finds which objects a refused transaction is about, so that they are closed and everything else is written.
+import type { Clock } from '../../base/clock.js';
+import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { PrintedChain, RenderedChains } from './rendered-chains.js';
 import { complaint, type NftIo, refusedLines } from './io.js';
 import { buildScript, ownerOfLine, type Script, type TableChanges } from './script.js';
+
+/** How the kernel is asked. */
+interface Access {
+  readonly io: NftIo;
+  readonly clock: Clock;
+}
 
 /** What the kernel refuses, and why. */
 export interface Culprits {
@@ -21,7 +29,7 @@ const WHOLE_RULESET = /Operation not supported|Too many links/u;
  * must not be closed. `script` is what was refused, of `changes`.
  */
 export async function findCulprits(
-  io: NftIo,
+  access: Access,
   chains: RenderedChains,
   changes: TableChanges,
   script: Script,
@@ -38,7 +46,7 @@ export async function findCulprits(
       sets: new Map(named.sets.map((name) => [name, reason])),
     };
   }
-  return { chains: await searchChains(io, chains, changes, reason), sets: new Map() };
+  return { chains: await searchChains(access, chains, changes, reason), sets: new Map() };
 }
 
 /** The objects that the lines are for, or undefined if a line is for something that cannot be closed. */
@@ -69,7 +77,7 @@ function namedObjects(
  * Costs about log2(chains) checks for each culprit.
  */
 async function searchChains(
-  io: NftIo,
+  { io, clock }: Access,
   chains: RenderedChains,
   changes: TableChanges,
   reason: string,
@@ -88,7 +96,8 @@ async function searchChains(
     const closed = new Map(closedForms);
     for (const chain of candidates.slice(0, end)) if (!culprits.has(chain)) closed.delete(chain.fullName);
     try {
-      await io.check(buildScript(changes, closed).statements);
+      const { statements } = await buildScript(changes, new TimeSlices(clock, SLICE_MS), closed);
+      await io.check(statements);
       return true;
     } catch {
       return false;

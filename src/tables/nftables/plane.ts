@@ -247,17 +247,18 @@ export class NftablesPlane implements Reconciler {
   async #planAndTry(devices: ReadonlySet<string>, wishes: number[]): Promise<{ plan: TablePlan; refusal?: Refusal }> {
     const endTurn = await this.#turns.take();
     try {
-      const plan = await this.#state.plan(devices, new TimeSlices(this.#options.clock, SLICE_MS));
+      const slices = new TimeSlices(this.#options.clock, SLICE_MS);
+      const plan = await this.#state.plan(devices, slices);
       this.#retryMissingDevices(plan, wishes);
-      const refusal = plan.isEmpty ? undefined : await this.#tryTransaction(plan, endTurn);
+      const refusal = plan.isEmpty ? undefined : await this.#tryTransaction(plan, slices, endTurn);
       return refusal === undefined ? { plan } : { plan, refusal };
     } finally {
       endTurn();
     }
   }
 
-  async #tryTransaction(plan: TablePlan, onReady: () => void): Promise<Refusal | undefined> {
-    const script = buildScript(plan.changes);
+  async #tryTransaction(plan: TablePlan, slices: TimeSlices, onReady: () => void): Promise<Refusal | undefined> {
+    const script = await buildScript(plan.changes, slices);
     try {
       await this.#options.io.transaction(script.statements, onReady);
       return undefined;
@@ -269,8 +270,8 @@ export class NftablesPlane implements Reconciler {
 
   /** Closes what the kernel refuses. False if nothing could be blamed. */
   async #closeCulprits(plan: TablePlan, refusal: Refusal): Promise<boolean> {
-    const { io } = this.#options;
-    const culprits = await findCulprits(io, this.#state.chains, plan.changes, refusal.script, refusal.error);
+    const { io, clock } = this.#options;
+    const culprits = await findCulprits({ io, clock }, this.#state.chains, plan.changes, refusal.script, refusal.error);
     return this.#close(culprits);
   }
 

@@ -1,5 +1,6 @@
 // Writes a plan as one nft transaction, in the order that lets every statement find what it needs and nothing that is
 // still in use be deleted (dataplane.md 5.1, 5.5).
+import type { TimeSlices } from '../../base/time-slices.js';
 import type { PlannedSet } from '../../ipsets/nft-sets.js';
 import type { BaseChain } from './base-chains.js';
 import { type FlowtableChange, flowtableStatements } from './flowtable.js';
@@ -75,9 +76,13 @@ class ScriptBuilder {
 
 /**
  * The script of the changes. `closed` gives the form in which a chain is written instead of its own (for finding out
- * which one the kernel refuses).
+ * which one the kernel refuses). Hands the event loop back between slices.
  */
-export function buildScript(changes: TableChanges, closed?: ReadonlyMap<string, PrintedChain>): Script {
+export async function buildScript(
+  changes: TableChanges,
+  slices: TimeSlices,
+  closed?: ReadonlyMap<string, PrintedChain>,
+): Promise<Script> {
   const builder = new ScriptBuilder();
   const table = `${changes.family} ${changes.table}`;
   if (changes.start !== 'keep') builder.push(`add table ${table}`);
@@ -93,7 +98,11 @@ export function buildScript(changes: TableChanges, closed?: ReadonlyMap<string, 
     const owner: StatementOwner = { kind: 'chain', name: chain.fullName };
     if (created) builder.push(`add chain ${table} ${chain.fullName}${baseText(chain.base)}`, owner);
   }
-  for (const set of changes.sets) writeSet(builder, table, set);
+  for (const set of changes.sets) {
+    // Its elements are put into text only now.
+    writeSet(builder, table, set);
+    if (slices.isOver()) await slices.pause();
+  }
   writeChains(builder, table, changes.chains, closed);
   for (const map of changes.maps) {
     const elements = map.added.map(([name, target]) => `"${name}" : goto ${target}`);

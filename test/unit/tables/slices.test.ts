@@ -14,19 +14,25 @@ import { ACCEPT, chain, from, jump } from './nftables-setup.js';
 const LOOK_MS = 1;
 const CHAINS = 2_500;
 
-test('NftablesPlane.apply, 50,000 rules, pauses after each slice and writes all in one transaction', async () => {
-  const clock = new WorkClock(LOOK_MS);
-  const kernel = new FakeNftKernel();
-  const plane = new NftablesPlane({
+const SETS = 300;
+
+function planeOver(io: FakeNftKernel, clock: WorkClock): NftablesPlane {
+  return new NftablesPlane({
     family: 'ip',
     features: MODERN_FEATURES,
     refreshIntervalMs: 0,
-    io: kernel,
+    io,
     clock,
     log: silentLogger,
     onOperation: () => undefined,
     required: true,
   });
+}
+
+test('NftablesPlane.apply, 50,000 rules, pauses after each slice and writes all in one transaction', async () => {
+  const clock = new WorkClock(LOOK_MS);
+  const kernel = new FakeNftKernel();
+  const plane = planeOver(kernel, clock);
   const filter = plane.layer('filter');
   const names = Array.from({ length: CHAINS }, (_, index) => `cali-pi-${index}`);
   const rules = Array.from({ length: 20 }, (_, index) => from(`10.0.0.${index}/32`, ACCEPT));
@@ -40,6 +46,20 @@ test('NftablesPlane.apply, 50,000 rules, pauses after each slice and writes all 
   expect(counter.turns).toBeGreaterThanOrEqual(clock.pauses);
   const table: KernelNftTable | null = await kernel.listTable('ip', 'calico');
   expect([...(table?.chains.keys() ?? [])].filter((name) => name.startsWith('filter-cali-pi-'))).toHaveLength(CHAINS);
+  expect(kernel.transactions).toHaveLength(1);
+});
+
+test('NftablesPlane.apply, many sets, pauses after each slice', async () => {
+  const clock = new WorkClock(LOOK_MS);
+  const kernel = new FakeNftKernel();
+  const plane = planeOver(kernel, clock);
+  const members = Array.from({ length: 20 }, (_, index) => `10.0.0.${index}/32`);
+  for (let set = 0; set < SETS; set++) plane.sets.setSet({ id: `s:${set}`, type: 'hash:net', maxSize: 1_000 }, members);
+  const counter = countTurns();
+  await plane.apply();
+  counter.stop();
+  expect(clock.pauses).toBeGreaterThanOrEqual(Math.floor(SETS / (SLICE_MS + 1)));
+  expect(counter.turns).toBeGreaterThanOrEqual(clock.pauses);
   expect(kernel.transactions).toHaveLength(1);
 });
 
