@@ -28,7 +28,7 @@ interface Plan {
   readonly fields: (FieldReader | undefined)[];
 }
 
-/** What was read, and whether it has fields that the schema lacks, at any depth. */
+/** What was read, and whether there were fields that the schema lacks, at any depth, also in what a later field replaced. */
 export interface ReadMessage<Desc extends DescMessage> {
   readonly message: MessageShape<Desc>;
   readonly hasUnknown: boolean;
