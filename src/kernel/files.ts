@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { ownCopy } from '../base/own-copy.js';
 
 /** File operations that the dataplane needs; all paths absolute. */
 export interface HostFiles {
@@ -81,7 +82,8 @@ function callsFor(folder: string): FileCalls {
       // Asked again once it exists; whoever wants the file says what is wrong with it.
       return threaded;
     }
-    inMemory.set(folder, isInMemory);
+    // The folder's name is a part of some file's.
+    inMemory.set(ownCopy(folder), isInMemory);
   }
   return isInMemory ? direct : threaded;
 }
