@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 import type { Mode } from '../test/fixtures/recording.js';
 import type { RunResult } from './measure.js';
 
-/** Felix's own dataplane and our targets on the same node, from the baseline page; undefined = none given. */
+/** Felix's own dataplane and our targets on the same node, from the baseline page, in the order of ROWS; undefined = none given. */
 interface Reference {
-  readonly felix: readonly number[];
-  readonly target: readonly number[];
+  readonly felix: readonly (number | undefined)[];
+  readonly target?: readonly (number | undefined)[];
 }
 
 const ROWS: readonly (readonly [string, (result: RunResult) => number, number])[] = [
@@ -24,39 +24,49 @@ const ROWS: readonly (readonly [string, (result: RunResult) => number, number])[
   ['idle, % of a core', (result) => result.idlePercent, 1],
 ];
 
-const FIVE_HUNDRED: Readonly<Record<Mode, Reference>> = {
-  nftables: {
-    felix: [4.5, 6.1, 24, 69, 200, 150, 6.2, 159, 3.4, 5.9, 0.2],
-    target: [1.4, 0.8, 1.5, 1, 5, 5, 2, 140, 0.6, 0.9, 0.1],
+const REFERENCES: Readonly<Record<number, Partial<Readonly<Record<Mode, Reference>>>>> = {
+  100: {
+    nftables: { felix: [0.74, 1.4, 9.8, 16, 49, 45, undefined, 97, undefined, undefined, 0.5] },
+    'iptables-nft': { felix: [0.71, 0.83, 84, 3.2, 160, 154, undefined, 88, undefined, undefined, 5.1] },
+    'iptables-legacy': { felix: [0.59, 0.68, 62, 2.7, 94, 91, undefined, 90, undefined, undefined, 2.3] },
   },
-  'iptables-nft': {
-    felix: [4.3, 5.3, 245, 2.3, 378, 425, 5.4, 143, 5.1, 8.5, 7.5],
-    target: [1.1, 0.9, 3, 0.7, 8, 8, 1.6, 130, 0.6, 0.9, 0.1],
+  500: {
+    nftables: {
+      felix: [4.5, 6.1, 24, 69, 200, 150, 6.2, 159, 3.4, 5.9, 0.2],
+      target: [1.4, 0.8, 1.5, 1, 5, 5, 2, 140, 0.6, 0.9, 0.1],
+    },
+    'iptables-nft': {
+      felix: [4.3, 5.3, 245, 2.3, 378, 425, 5.4, 143, 5.1, 8.5, 7.5],
+      target: [1.1, 0.9, 3, 0.7, 8, 8, 1.6, 130, 0.6, 0.9, 0.1],
+    },
+    'iptables-legacy': {
+      felix: [4.1, 3.6, 311, 2.5, 346, 346, 4.9, 143, 4.1, 7, 5.2],
+      target: [0.9, 0.7, 70, 0.7, 80, 80, 1.4, 130, 0.6, 0.9, 0.1],
+    },
   },
-  'iptables-legacy': {
-    felix: [4.1, 3.6, 311, 2.5, 346, 346, 4.9, 143, 4.1, 7, 5.2],
-    target: [0.9, 0.7, 70, 0.7, 80, 80, 1.4, 130, 0.6, 0.9, 0.1],
+  2000: {
+    nftables: {
+      felix: [59, undefined, 53, 212, 854, 543, 78, 411, undefined, undefined, 0.4],
+      target: [6, undefined, 2, 1, 8, 6, 8, 300, undefined, undefined, 0.1],
+    },
+    'iptables-nft': {
+      felix: [78, undefined, 1346, 4.1, 3709, 2630, 93, 377, undefined, undefined, 39],
+      target: [5, undefined, 4, 1, 12, 12, 7, 280, undefined, undefined, 0.1],
+    },
   },
-};
-
-const ONE_HUNDRED: Readonly<Record<Mode, readonly (number | undefined)[]>> = {
-  nftables: [0.74, 1.4, 9.8, 16, 49, 45, undefined, 97, undefined, undefined, 0.5],
-  'iptables-nft': [0.71, 0.83, 84, 3.2, 160, 154, undefined, 88, undefined, undefined, 5.1],
-  'iptables-legacy': [0.59, 0.68, 62, 2.7, 94, 91, undefined, 90, undefined, undefined, 2.3],
 };
 
 function table(result: RunResult): string {
   const { mode, pods } = result;
   const lines = [`### ${pods} pods, ${mode} (kernel driver ${result.kernelDriver})`, ''];
-  const isFive = pods === 500;
-  lines.push(isFive ? '| figure | ours | Felix | target | met |' : '| figure | ours | Felix |');
-  lines.push(isFive ? '| --- | --- | --- | --- | --- |' : '| --- | --- | --- |');
+  const { felix, target } = REFERENCES[pods]?.[mode] ?? { felix: [] };
+  lines.push(target === undefined ? '| figure | ours | Felix |' : '| figure | ours | Felix | target | met |');
+  lines.push(target === undefined ? '| --- | --- | --- |' : '| --- | --- | --- | --- | --- |');
   for (const [index, [name, read, digits]] of ROWS.entries()) {
     const ours = read(result);
-    const felix = isFive ? FIVE_HUNDRED[mode].felix[index] : pods === 100 ? ONE_HUNDRED[mode][index] : undefined;
-    const target = FIVE_HUNDRED[mode].target[index] ?? 0;
-    const cells = [name, ours.toFixed(digits), felix === undefined ? '' : String(felix)];
-    if (isFive) cells.push(String(target), ours <= target ? 'yes' : 'no');
+    const cells = [name, ours.toFixed(digits), String(felix[index] ?? '')];
+    const goal = target?.[index];
+    if (target !== undefined) cells.push(String(goal ?? ''), goal === undefined ? '' : ours <= goal ? 'yes' : 'no');
     lines.push(`| ${cells.join(' | ')} |`);
   }
   const { raw } = result;
@@ -83,7 +93,7 @@ function plot(results: readonly RunResult[]): string {
     y += 13;
   };
   for (const result of results) {
-    const felix = FIVE_HUNDRED[result.mode].felix;
+    const felix = REFERENCES[500]?.[result.mode]?.felix ?? [];
     for (const index of [2, 3, 4, 5]) {
       const [name = '', read] = ROWS[index] ?? [];
       if (read === undefined) continue;
