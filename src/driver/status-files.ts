@@ -218,6 +218,7 @@ export class EndpointStatusFiles {
           if (!this.#known.has(name)) continue;
           await files.remove(`${this.#folder}/${name}`);
           this.#known.delete(name);
+          this.#stamps.delete(name);
         } else if (this.#known.get(name) !== wanted) {
           await files.replace(`${this.#folder}/${name}`, wanted, FILE_MODE);
           this.#known.set(name, wanted);

@@ -295,21 +295,21 @@ export async function soak(options: SoakOptions, random: SeededRandom): Promise<
     const first = await SoakDriver.start(options, node.snapshot(), watch.environment);
     running.push(first);
     const { updates, bursts } = await play(options, node, random, watch, first);
-    const heaps = await watch.end(first.driver.pid);
     const fresh = await SoakDriver.start(options, node.snapshot());
     running.push(fresh);
     const interfaces = new Set(node.interfaces);
     const expected = await stateOf(fresh.namespace, options.mode, interfaces);
     let after: KernelDump = {};
-    // What is deleted only behind an apply, as sets are, may still be on its way.
+    // What is deleted only behind an apply, one after the other, as sets are, may still be on its way.
     await waitFor(
       async () => {
         after = await stateOf(first.namespace, options.mode, interfaces);
         return JSON.stringify(sortedFiles(after)) === JSON.stringify(sortedFiles(expected));
       },
       () => 'kernel differs',
-      10_000,
+      30_000,
     ).catch(() => undefined);
+    const heaps = await watch.end(first.driver.pid);
     return {
       seed: random.seed,
       updates,
