@@ -107,6 +107,11 @@ function iptablesCleanups(
   });
 }
 
+/** What the tables of both families share; nobody takes what waits when there is one family only. */
+function sharedByTable<T>(config: DataplaneConfig): ReadonlyMap<TableName, SharedRenderings<T>> | undefined {
+  return config.ipv6Support ? new Map(TABLES.map((name) => [name, new SharedRenderings<T>()])) : undefined;
+}
+
 /** Tables and sets by iptables and ipset. */
 export async function createIptablesBackends(options: BackendOptions, variant: 'legacy' | 'nft'): Promise<Backends> {
   const { config, features, access, clock, log, onOperation } = options;
@@ -126,11 +131,8 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
   const iptables: IptablesTable[] = [];
   const ipSetPlanes: IpSetPlane[] = [];
   const turns = new Turns();
-  const shared = new Map(TABLES.map((name) => [name, new SharedRenderings<RenderedChain>()]));
+  const shared = sharedByTable<RenderedChain>(config);
   const create = (family: Family): FamilyBackend => {
-    // Nobody takes what waits when there is one family only.
-    const sharing = (name: TableName): SharedRenderings<RenderedChain> | undefined =>
-      config.ipv6Support ? shared.get(name) : undefined;
     const table = (name: TableName): IptablesTable => {
       const made = new IptablesTable({
         family,
@@ -145,7 +147,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
         log,
         onOperation,
         turns,
-        shared: sharing(name),
+        shared: shared?.get(name),
       });
       reconcilers.push(made);
       iptables.push(made);
@@ -188,9 +190,7 @@ export async function createNftablesBackends(options: BackendOptions): Promise<B
   const refreshIntervalMs = config.refreshIntervalMs.nftables;
   const planes = new Map<Family, NftablesPlane>();
   const turns = new Turns();
-  const shared = config.ipv6Support
-    ? new Map(TABLES.map((name) => [name, new SharedRenderings<PrintedChain>()]))
-    : null;
+  const shared = sharedByTable<PrintedChain>(config);
   const create = (family: Family): FamilyBackend => {
     const plane = new NftablesPlane({
       family: family === 4 ? 'ip' : 'ip6',
@@ -202,7 +202,7 @@ export async function createNftablesBackends(options: BackendOptions): Promise<B
       onOperation,
       required: true,
       turns,
-      ...(shared === null ? {} : { shared }),
+      shared,
       listDevices: async () => (await access.routes.listLinks()).map((link) => link.name),
     });
     planes.set(family, plane);

@@ -3,6 +3,7 @@
 // before they change one element; the kernel needs 0.02 ms (ecosystem.md 3.2).
 import { parseAddress, parseCidr } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
+import { addressBytes } from './address-bytes.js';
 import type { NativeLibrary } from './library.js';
 import { FLAG, MessageWriter, numberMessages, parseAttributes } from './message.js';
 import { NETLINK, NetlinkSocket, throwFailure } from './socket.js';
@@ -39,23 +40,10 @@ export interface ElementChange {
   readonly elements: readonly string[];
 }
 
-function addressBytes(text: string): Buffer {
+function parsedAddress(text: string): Buffer {
   const address = parseAddress(text);
   if (address === null) throw new NetlinkError(`"${text}" is not an address`, 22, 'EINVAL');
-  return numberBytes(address.family, address.value);
-}
-
-function numberBytes(family: 4 | 6, value: number | bigint): Buffer {
-  if (family === 4) {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32BE(Number(value));
-    return bytes;
-  }
-  const bytes = Buffer.alloc(16);
-  const wide = BigInt(value);
-  bytes.writeBigUInt64BE(wide >> 64n, 0);
-  bytes.writeBigUInt64BE(wide & 0xffff_ffff_ffff_ffffn, 8);
-  return bytes;
+  return addressBytes(address.family, address.value);
 }
 
 function writeKey(writer: MessageWriter, key: Buffer): void {
@@ -94,12 +82,12 @@ function encodeInterval(writer: MessageWriter, text: string): void {
   const end = start + (1n << (bits - BigInt(cidr.length)));
   const open = end === 1n << bits;
   writer.nested(LIST_ELEMENT, (element) => {
-    writeKey(element, numberBytes(cidr.family, start));
+    writeKey(element, addressBytes(cidr.family, start));
     if (open) element.attribute(ELEMENT.userData, OPEN_INTERVAL);
   });
   if (open) return;
   writer.nested(LIST_ELEMENT, (element) => {
-    writeKey(element, numberBytes(cidr.family, end));
+    writeKey(element, addressBytes(cidr.family, end));
     element.attributeU32Be(ELEMENT.flags, INTERVAL_END_FLAG);
   });
 }
@@ -112,7 +100,7 @@ function encodeAddressPort(text: string): Buffer {
   const tail = Buffer.alloc(8);
   tail.writeUInt8(number, 0);
   tail.writeUInt16BE(Number(port), 4);
-  return Buffer.concat([addressBytes(address), tail]);
+  return Buffer.concat([parsedAddress(address), tail]);
 }
 
 function encodeInterfaceGoto(writer: MessageWriter, text: string, withData: boolean): void {
@@ -141,7 +129,7 @@ export function encodeElement(
       encodeInterval(writer, text);
       return;
     case 'address':
-      writer.nested(LIST_ELEMENT, (element) => writeKey(element, addressBytes(text)));
+      writer.nested(LIST_ELEMENT, (element) => writeKey(element, parsedAddress(text)));
       return;
     case 'address-port':
       writer.nested(LIST_ELEMENT, (element) => writeKey(element, encodeAddressPort(text)));

@@ -44,7 +44,7 @@ export interface NftablesPlaneOptions {
    */
   readonly turns?: Turns;
   /** Shared by the planes of both families; left out where there is no second one. */
-  readonly shared?: SharedChains;
+  readonly shared?: SharedChains | undefined;
   /** Names of all network devices; asked only while a flowtable with devices is wanted. */
   readonly listDevices?: () => Promise<readonly string[]>;
 }
@@ -115,7 +115,7 @@ export class NftablesPlane implements Reconciler {
       table,
       features: options.features,
       log: this.#log,
-      ...(options.shared === undefined ? {} : { shared: options.shared }),
+      shared: options.shared,
     });
     this.#turns = options.turns ?? new Turns();
     this.sets = new NftSetFacade({ sets: this.#state.sets, queueResync: () => this.queueResync() });

@@ -121,7 +121,7 @@ export interface RenderedChainsOptions {
   readonly features: Features;
   readonly sets: NftSets;
   /** Left out where there is no second family. */
-  readonly shared?: SharedChains;
+  readonly shared?: SharedChains | undefined;
 }
 
 /** Chains of each layer that IPv4 printed and IPv6 may want. */

@@ -1,6 +1,7 @@
 // Turns the text of a rule, as render.ts prints it, into nf_tables expressions. Knows the forms that occur on every node;
 // anything else gives null, and libnftables is asked to do it.
 import { parseAddress, parseCidr } from '../../base/ip.js';
+import { addressBytes } from '../../kernel/netlink/address-bytes.js';
 import {
   CT,
   type Expression,
@@ -69,15 +70,6 @@ function u16(value: number): Buffer {
   const bytes = Buffer.alloc(2);
   bytes.writeUInt16BE(value);
   return bytes;
-}
-
-function toBytes(family: 4 | 6, value: number | bigint): Buffer {
-  return Buffer.from(
-    BigInt(value)
-      .toString(16)
-      .padStart(family === 4 ? 8 : 32, '0'),
-    'hex',
-  );
 }
 
 /** A number in hexadecimal with `0x`, as marks are printed. */
@@ -248,7 +240,7 @@ class RuleCompiler {
     const { length: full } = LAYOUT[this.#family];
     const cidr = parseCidr(net.includes('/') ? net : `${net}/${full * 8}`);
     if (cidr === null || (cidr.family === 4) !== (full === 4) || cidr.length === 0) return false;
-    const bytes = toBytes(cidr.family, cidr.value);
+    const bytes = addressBytes(cidr.family, cidr.value);
     if (cidr.length % 8 === 0) {
       // Whole bytes: only they are loaded.
       this.#loadNetwork(offset, cidr.length / 8);
@@ -258,7 +250,7 @@ class RuleCompiler {
     const ones = (1n << BigInt(full * 8)) - (1n << BigInt(full * 8 - cidr.length));
     this.#loadNetwork(offset, full);
     this.#out.push(
-      { kind: 'bitwise', mask: toBytes(cidr.family, ones), xor: Buffer.alloc(full) },
+      { kind: 'bitwise', mask: addressBytes(cidr.family, ones), xor: Buffer.alloc(full) },
       { kind: 'compare', negated, value: bytes },
     );
     return true;
@@ -389,7 +381,7 @@ class RuleCompiler {
     this.#loadNetwork(6, 2);
     this.#out.push({ kind: 'compare', negated: false, value: u16(ARP_OPERATION.reply) });
     this.#loadNetwork(LAYOUT.arp.source, LAYOUT.arp.length);
-    this.#out.push({ kind: 'compare', negated: false, value: toBytes(4, address.value) });
+    this.#out.push({ kind: 'compare', negated: false, value: addressBytes(4, address.value) });
     return true;
   }
 }

@@ -54,7 +54,7 @@ export class TableState {
     readonly table: string;
     readonly features: Features;
     readonly log: Logger;
-    readonly shared?: SharedChains;
+    readonly shared?: SharedChains | undefined;
   }) {
     this.family = options.family;
     this.table = options.table;
@@ -66,7 +66,7 @@ export class TableState {
       family: options.family === 'arp' ? 'arp' : family,
       features: options.features,
       sets: this.sets,
-      ...(options.shared === undefined ? {} : { shared: options.shared }),
+      shared: options.shared,
     });
     for (const base of baseChainsOf(options.family)) this.#bases.set(base.name, base);
   }

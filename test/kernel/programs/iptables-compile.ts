@@ -4,7 +4,6 @@
 import { readFileSync } from 'node:fs';
 import { IpsetIndex } from '../../../src/kernel/netlink/ipset-index.js';
 import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
-import { FLAG, forEachAttribute, MessageWriter } from '../../../src/kernel/netlink/message.js';
 import { NfTablesNetlink } from '../../../src/kernel/netlink/nf-tables.js';
 import { NETLINK, NetlinkSocket } from '../../../src/kernel/netlink/socket.js';
 import { directRunner } from '../../../src/kernel/spawn.js';
@@ -13,6 +12,7 @@ import type { Family } from '../../../src/model/family.js';
 import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../../src/tables/iptables/io.js';
 import { NetlinkIptablesIo } from '../../../src/tables/iptables/netlink-io.js';
+import { dumpRuleset } from './ruleset-dump.js';
 
 /** What was found of one script. */
 interface Finding {
@@ -32,27 +32,7 @@ const OBJECTS = [
   { get: 7, keep: [1, 2, 4, 5, 7] },
 ];
 
-function dump(): string[] {
-  const lines: string[] = [];
-  for (const { get, keep } of OBJECTS) {
-    for (const family of [2, 10]) {
-      const request = new MessageWriter()
-        .begin((10 << 8) | get, FLAG.request | FLAG.dump, socket.takeSequences(1))
-        .u8(family)
-        .u8(0)
-        .u16(0)
-        .end();
-      socket.dump(request.finish(), ({ payload }) => {
-        const parts: string[] = [];
-        forEachAttribute(payload.subarray(4), (type, value) => {
-          if (keep.includes(type)) parts.push(`${type}=${value.toString('hex')}`);
-        });
-        lines.push(`${get} ${family} ${parts.join(' ')}`);
-      });
-    }
-  }
-  return lines;
-}
+const dump = (): string[] => dumpRuleset(socket, OBJECTS, [2, 10]);
 
 async function saved(): Promise<string[]> {
   const lines: string[] = [];

@@ -2,13 +2,13 @@
 // prints what the kernel then holds, byte by byte, as JSON. Statements that are not compiled are named.
 import { readFileSync } from 'node:fs';
 import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
-import { FLAG, forEachAttribute, MessageWriter } from '../../../src/kernel/netlink/message.js';
 import { NfTablesNetlink } from '../../../src/kernel/netlink/nf-tables.js';
 import { NETLINK, NetlinkSocket } from '../../../src/kernel/netlink/socket.js';
 import { directRunner } from '../../../src/kernel/spawn.js';
 import { CommandNftIo } from '../../../src/tables/nftables/command-io.js';
 import { compileScript } from '../../../src/tables/nftables/script-compiler.js';
 import { statementsOf } from '../../fakes/nft-statements.js';
+import { dumpRuleset } from './ruleset-dump.js';
 
 const { library } = loadNativeLibrary();
 if (library === null) throw new Error('no native library');
@@ -22,27 +22,7 @@ const OBJECTS = [
   { get: 10, keep: [1, 2, 3, 4, 5, 6, 7, 9, 13] },
 ];
 
-function dump(): string[] {
-  const lines: string[] = [];
-  for (const { get, keep } of OBJECTS) {
-    for (const family of [2, 3, 10]) {
-      const request = new MessageWriter()
-        .begin((10 << 8) | get, FLAG.request | FLAG.dump, socket.takeSequences(1))
-        .u8(family)
-        .u8(0)
-        .u16(0)
-        .end();
-      socket.dump(request.finish(), ({ payload }) => {
-        const parts: string[] = [];
-        forEachAttribute(payload.subarray(4), (type, value) => {
-          if (keep.includes(type)) parts.push(`${type}=${value.toString('hex')}`);
-        });
-        lines.push(`${get} ${family} ${parts.join(' ')}`);
-      });
-    }
-  }
-  return lines;
-}
+const dump = (): string[] => dumpRuleset(socket, OBJECTS, [2, 3, 10]);
 
 const script = readFileSync(0, 'utf8');
 const statements = statementsOf(script);
