@@ -7,8 +7,9 @@ import type { RuleProtocol } from '../../kernel/netlink/nf-batch.js';
 import { type Expression, FIRST_REGISTER, HEADER, META } from '../../kernel/netlink/nf-expressions.js';
 import { compileMatch, isPortProtocol, type MatchContext, portTest } from './rule-matches.js';
 import { compileTarget } from './rule-targets.js';
-import { WordReader, wordsOf } from './rule-words.js';
+import { wordsOf } from './rule-words.js';
 import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
+import { WordReader } from '../word-reader.js';
 
 const TCP = 6;
 const PROTOCOLS: ReadonlyMap<string, number> = new Map([

@@ -15,7 +15,8 @@ import {
   multiportMatch,
   setMatch,
 } from '../../kernel/netlink/xt-structs.js';
-import { decimal, portRange, valueAndMask, type WordReader } from './rule-words.js';
+import { decimal, portRange, valueAndMask } from './rule-words.js';
+import type { WordReader } from '../word-reader.js';
 
 /** The rule that a match is part of. */
 export interface MatchContext {

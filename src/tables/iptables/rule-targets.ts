@@ -11,7 +11,8 @@ import {
   rejectTarget,
   sourceNatTarget,
 } from '../../kernel/netlink/xt-structs.js';
-import { addressAndPorts, decimal, portRange, valueAndMask, type WordReader } from './rule-words.js';
+import { addressAndPorts, decimal, portRange, valueAndMask } from './rule-words.js';
+import type { WordReader } from '../word-reader.js';
 
 /** The rule that a target ends. */
 export interface RuleContext {

@@ -27,32 +27,6 @@ export function wordsOf(text: string): string[] | null {
 
 const SPACE = 0x20;
 
-/** Reads words one after the other. */
-export class WordReader {
-  readonly #words: readonly string[];
-  #at = 0;
-
-  constructor(words: readonly string[]) {
-    this.#words = words;
-  }
-
-  get isAtEnd(): boolean {
-    return this.#at >= this.#words.length;
-  }
-
-  /** The next word; empty at the end. */
-  next(): string {
-    return this.#words[this.#at++] ?? '';
-  }
-
-  /** Takes the next word if it is this one. */
-  take(word: string): boolean {
-    if (this.#words[this.#at] !== word) return false;
-    this.#at += 1;
-    return true;
-  }
-}
-
 /** A number in decimal, without zeros in front (they mean octal), from 0 to `max`. */
 export function decimal(text: string, max: number): number | null {
   if (!/^(?:0|[1-9]\d{0,9})$/.test(text)) return null;

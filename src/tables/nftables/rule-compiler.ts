@@ -12,6 +12,7 @@ import {
   VERDICT_CODE,
   wordRegister,
 } from '../../kernel/netlink/nf-expressions.js';
+import { WordReader } from '../word-reader.js';
 import type { NftFamily } from './io.js';
 
 const PROTOCOLS: Readonly<Record<string, number>> = {
@@ -80,43 +81,26 @@ const STATE_NAMES = /^[a-z,]+$/;
 /** Reads the words of one rule, one match or statement after the other. */
 class RuleCompiler {
   readonly #family: NftFamily;
-  readonly #words: readonly string[];
+  readonly #words: WordReader;
   readonly #out: Expression[] = [];
-  #at = 0;
   /** The l4proto that an earlier expression made sure of: nft does not test it twice. */
   #protocol: number | null = null;
 
   constructor(family: NftFamily, text: string) {
     this.#family = family;
-    this.#words = text.split(' ');
+    this.#words = new WordReader(text.split(' '));
   }
 
   compile(): Expression[] | null {
-    while (this.#at < this.#words.length) {
+    while (!this.#words.isAtEnd) {
       if (!this.#step()) return null;
     }
     return this.#out;
   }
 
-  /** The next word; empty at the end. */
-  #next(): string {
-    return this.#words[this.#at++] ?? '';
-  }
-
-  /** Takes the next words if they are these. */
-  #take(...words: readonly string[]): boolean {
-    for (const [index, word] of words.entries()) if (this.#words[this.#at + index] !== word) return false;
-    this.#at += words.length;
-    return true;
-  }
-
-  get #isAtEnd(): boolean {
-    return this.#at >= this.#words.length;
-  }
-
   /** One match or statement; false for a form that is not known. */
   #step(): boolean {
-    const word = this.#next();
+    const word = this.#words.next();
     switch (word) {
       case 'counter':
         this.#out.push({ kind: 'counter' });
@@ -126,7 +110,7 @@ class RuleCompiler {
       case 'return':
       case 'continue':
         this.#out.push({ kind: 'verdict', code: VERDICT_CODE[word] });
-        return this.#isAtEnd;
+        return this.#words.isAtEnd;
       case 'jump':
       case 'goto':
         return this.#jump(word);
@@ -152,31 +136,31 @@ class RuleCompiler {
         return this.#arpReply();
       case 'notrack':
         this.#out.push({ kind: 'notrack' });
-        return this.#isAtEnd;
+        return this.#words.isAtEnd;
       case 'masquerade':
-        this.#out.push({ kind: 'masquerade', flags: this.#take('fully-random') ? FULLY_RANDOM : 0 });
-        return this.#isAtEnd;
+        this.#out.push({ kind: 'masquerade', flags: this.#words.take('fully-random') ? FULLY_RANDOM : 0 });
+        return this.#words.isAtEnd;
       default:
         return false;
     }
   }
 
   #jump(verb: 'jump' | 'goto'): boolean {
-    const chain = this.#next();
+    const chain = this.#words.next();
     if (chain === '' || /["{}]/.test(chain)) return false;
     this.#out.push({ kind: 'verdict', code: VERDICT_CODE[verb], chain });
-    return this.#isAtEnd;
+    return this.#words.isAtEnd;
   }
 
   #meta(): boolean {
-    if (this.#take('mark')) return this.#mark();
-    return this.#take('l4proto') && this.#layer4();
+    if (this.#words.take('mark')) return this.#mark();
+    return this.#words.take('l4proto') && this.#layer4();
   }
 
   #mark(): boolean {
     const load: Expression = { kind: 'meta', key: META.mark, register: FIRST_REGISTER };
-    if (this.#take('&')) {
-      const [mask, operator, value] = [this.#next(), this.#next(), this.#next()];
+    if (this.#words.take('&')) {
+      const [mask, operator, value] = [this.#words.next(), this.#words.next(), this.#words.next()];
       if (!HEX.test(mask) || (operator !== '==' && operator !== '!=')) return false;
       if (value !== '0' && !HEX.test(value)) return false;
       this.#out.push(
@@ -186,10 +170,10 @@ class RuleCompiler {
       );
       return true;
     }
-    if (!this.#take('set', 'mark')) return false;
-    const [operator, operand] = [this.#next(), this.#next()];
-    const xor = operator === '&' && this.#take('^') ? this.#next() : '0x0';
-    if (!HEX.test(operand) || !HEX.test(xor) || !this.#isAtEnd) return false;
+    if (!this.#words.take('set', 'mark')) return false;
+    const [operator, operand] = [this.#words.next(), this.#words.next()];
+    const xor = operator === '&' && this.#words.take('^') ? this.#words.next() : '0x0';
+    if (!HEX.test(operand) || !HEX.test(xor) || !this.#words.isAtEnd) return false;
     const bits = Number(operand);
     if (operator === 'or') this.#out.push(load, { kind: 'bitwise', mask: u32(~bits), xor: u32(bits) });
     else if (operator === '&') this.#out.push(load, { kind: 'bitwise', mask: u32(bits), xor: u32(Number(xor)) });
@@ -200,12 +184,12 @@ class RuleCompiler {
 
   #interface(which: 'iifname' | 'oifname'): boolean {
     const key = which === 'iifname' ? META.iifname : META.oifname;
-    const word = this.#next();
+    const word = this.#words.next();
     this.#out.push({ kind: 'meta', key, register: FIRST_REGISTER });
     if (word === 'vmap') {
-      const map = this.#next();
+      const map = this.#words.next();
       this.#out.push({ kind: 'verdict-map', map: map.slice(1) });
-      return map.length > 1 && map.startsWith('@') && this.#isAtEnd;
+      return map.length > 1 && map.startsWith('@') && this.#words.isAtEnd;
     }
     const isQuoted = word.length > 2 && word.startsWith('"') && word.endsWith('"');
     const name = isQuoted ? word.slice(1, -1) : word;
@@ -219,12 +203,12 @@ class RuleCompiler {
 
   #address(word: 'ip' | 'ip6'): boolean {
     const layout = LAYOUT[this.#family];
-    const side = this.#next();
+    const side = this.#words.next();
     if (this.#family === 'arp' || word !== layout.word || (side !== 'saddr' && side !== 'daddr')) return false;
     const offset = side === 'saddr' ? layout.source : layout.dest;
-    if (this.#take('.', 'meta', 'l4proto', '.', 'th')) return this.#portSet(offset, layout.length);
-    const negated = this.#take('!=');
-    const operand = this.#next();
+    if (this.#words.take('.', 'meta', 'l4proto', '.', 'th')) return this.#portSet(offset, layout.length);
+    const negated = this.#words.take('!=');
+    const operand = this.#words.next();
     if (!operand.startsWith('@')) return this.#network(operand, offset, negated);
     this.#loadNetwork(offset, layout.length);
     return this.#lookup(operand, negated);
@@ -267,15 +251,13 @@ class RuleCompiler {
   }
 
   #ports(protocol: number): boolean {
-    const side = this.#next();
-    const negated = this.#take('!=');
-    const isList = this.#take('{');
-    const port = this.#next();
-    if (!DECIMAL.test(port) || (isList && !this.#take('}'))) return false;
+    const side = this.#words.next();
+    const negated = this.#words.take('!=');
+    const isList = this.#words.take('{');
+    const port = this.#words.next();
+    if (!DECIMAL.test(port) || (isList && !this.#words.take('}'))) return false;
     // Two ports of one rule are merged by nft into one load.
-    for (let at = this.#at; at < this.#words.length; at++) {
-      if (this.#words[at] === 'sport' || this.#words[at] === 'dport') return false;
-    }
+    if (this.#words.hasAhead('sport') || this.#words.hasAhead('dport')) return false;
     this.#require(protocol);
     if (!this.#loadPort(side, FIRST_REGISTER)) return false;
     this.#out.push({ kind: 'compare', negated, value: u16(Number(port)) });
@@ -283,22 +265,22 @@ class RuleCompiler {
   }
 
   #portSet(offset: number, length: number): boolean {
-    const side = this.#next();
-    const negated = this.#take('!=');
+    const side = this.#words.next();
+    const negated = this.#words.take('!=');
     const words = length / 4;
     this.#loadNetwork(offset, length);
     this.#out.push({ kind: 'meta', key: META.protocol, register: wordRegister(words) });
-    return this.#loadPort(side, wordRegister(words + 1)) && this.#lookup(this.#next(), negated);
+    return this.#loadPort(side, wordRegister(words + 1)) && this.#lookup(this.#words.next(), negated);
   }
 
   #conntrack(): boolean {
-    const field = this.#next();
+    const field = this.#words.next();
     if (field === 'status') {
-      const negated = this.#take('!');
+      const negated = this.#words.take('!');
       this.#bits(CT.status, CT_STATUS_DNAT, !negated);
-      return this.#next() === 'dnat';
+      return this.#words.next() === 'dnat';
     }
-    const states = this.#next();
+    const states = this.#words.next();
     if (field !== 'state' || !STATE_NAMES.test(states)) return false;
     let bits = 0;
     for (const state of states.split(',')) {
@@ -319,8 +301,8 @@ class RuleCompiler {
   }
 
   #layer4(): boolean {
-    const negated = this.#take('!=');
-    const name = this.#next();
+    const negated = this.#words.take('!=');
+    const name = this.#words.next();
     const number = DECIMAL.test(name) ? Number(name) : PROTOCOLS[name];
     if (number === undefined || number > 255) return false;
     if (negated) this.#testProtocol(number, true);
@@ -342,18 +324,18 @@ class RuleCompiler {
   }
 
   #fib(): boolean {
-    if (this.#take('saddr', '.', 'mark', '.', 'iif', 'oif', '0')) {
+    if (this.#words.take('saddr', '.', 'mark', '.', 'iif', 'oif', '0')) {
       this.#out.push(
         { kind: 'fib', result: FIB.resultOif, flags: FIB.saddr | FIB.mark | FIB.iif },
         { kind: 'compare', negated: false, value: u32(0) },
       );
       return true;
     }
-    const side = this.#next();
-    const withOif = this.#take('.', 'oif');
-    if ((side !== 'saddr' && side !== 'daddr') || !this.#take('type')) return false;
-    const negated = this.#take('!=');
-    const type = ADDRESS_TYPES[this.#next()];
+    const side = this.#words.next();
+    const withOif = this.#words.take('.', 'oif');
+    if ((side !== 'saddr' && side !== 'daddr') || !this.#words.take('type')) return false;
+    const negated = this.#words.take('!=');
+    const type = ADDRESS_TYPES[this.#words.next()];
     if (type === undefined) return false;
     const flags = (side === 'saddr' ? FIB.saddr : FIB.daddr) | (withOif ? FIB.oif : 0);
     this.#out.push({ kind: 'fib', result: FIB.resultType, flags }, { kind: 'compare', negated, value: u32(type) });
@@ -361,9 +343,9 @@ class RuleCompiler {
   }
 
   #icmp(): boolean {
-    if (!this.#take('type')) return false;
-    const negated = this.#take('!=');
-    const name = this.#next();
+    if (!this.#words.take('type')) return false;
+    const negated = this.#words.take('!=');
+    const name = this.#words.next();
     const type = DECIMAL.test(name) ? Number(name) : ICMP_TYPES[name];
     if (type === undefined || type > 255) return false;
     this.#require(PROTOCOLS['icmpv6'] ?? 0);
@@ -375,8 +357,8 @@ class RuleCompiler {
   }
 
   #arpReply(): boolean {
-    if (!this.#take('operation', 'reply', 'arp', 'saddr', 'ip')) return false;
-    const address = parseAddress(this.#next());
+    if (!this.#words.take('operation', 'reply', 'arp', 'saddr', 'ip')) return false;
+    const address = parseAddress(this.#words.next());
     if (address === null || address.family !== 4 || this.#family !== 'arp') return false;
     this.#loadNetwork(6, 2);
     this.#out.push({ kind: 'compare', negated: false, value: u16(ARP_OPERATION.reply) });
