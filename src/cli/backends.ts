@@ -44,6 +44,8 @@ export interface Backends {
   readonly v6: FamilyBackend | null;
   readonly arpTable: RuleTable | null;
   readonly reconcilers: readonly Reconciler[];
+  /** In these the tables make their scripts. */
+  readonly turns: Turns;
   readonly ipSets: readonly IpSetReconciler[];
   readonly cleanups: readonly Reconciler[];
   /** nftables planes by family; empty in iptables mode. */
@@ -174,6 +176,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
     v6,
     arpTable: arp?.layer('filter') ?? null,
     reconcilers,
+    turns,
     ipSets: v6 === null ? [v4.ipSets] : [v4.ipSets, v6.ipSets],
     cleanups: [
       ...iptablesCleanups(options, variant, refreshIntervalMs),
@@ -217,6 +220,7 @@ export async function createNftablesBackends(options: BackendOptions): Promise<B
     v6,
     arpTable: arp?.layer('filter') ?? null,
     reconcilers: [...planes.values(), ...(arp === null ? [] : [arp])],
+    turns,
     ipSets: v6 === null ? [v4.ipSets] : [v4.ipSets, v6.ipSets],
     cleanups: [
       ...iptablesCleanups(options, 'nftables', refreshIntervalMs),

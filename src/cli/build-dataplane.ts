@@ -49,6 +49,7 @@ function createLoop(
       links: networking.links,
       routes: [...routes, bandwidth, ...proxyNeighbours],
       tables: backends.reconcilers,
+      untilTablesAreSent: () => backends.turns.free(),
       cleanups: backends.cleanups,
     },
     refreshes: [

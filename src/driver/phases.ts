@@ -11,7 +11,7 @@ import type { Refusal } from '../model/refusal.js';
 /** Everything that one apply runs, by phase. Within a phase all run at once, unless the name says otherwise. */
 export interface ApplyPhases {
   readonly managers: readonly Manager[];
-  /** Single-interface settings: first, because endpoint status depends on them. Run one after the other. */
+  /** Single-interface settings. Run one after the other, as statuses depend on them and packets do not wait for them. */
   readonly interfaceSettings: readonly Reconciler[];
   /** IP set planes: creations and updates before the tables, deletions after them. */
   readonly ipSets: readonly IpSetReconciler[];
@@ -19,6 +19,8 @@ export interface ApplyPhases {
   readonly links: readonly Reconciler[];
   readonly routes: readonly Reconciler[];
   readonly tables: readonly Reconciler[];
+  /** Resolves when no table is making its script: what is written then is the kernel's, and there is time for the rest. */
+  readonly untilTablesAreSent: () => Promise<void>;
   /** Leftovers of other back ends and older versions: only after all of ours is in force and told, never a failure. */
   readonly cleanups: readonly Reconciler[];
 }
@@ -108,9 +110,6 @@ export async function applyOnce(
     await runManagers(phases.managers, outcome, clock, log);
     onProgress();
   });
-  await timed('settings', async () => {
-    for (const reconciler of phases.interfaceSettings) await soft(reconciler);
-  });
   const refusedSets: Refusal[] = [];
   const sets = timed('sets', async () => {
     for (const result of await all(phases.ipSets.map((plane) => plane.apply()))) {
@@ -123,10 +122,16 @@ export async function applyOnce(
   await timed('links', async () => {
     for (const reconciler of phases.links) await soft(reconciler);
   });
-  const routes = new LatePhase(() => timed('routes', async () => void (await Promise.all(phases.routes.map(soft)))));
-  // Packets wait for tables first of all, so routes begin when those are written, or as soon as sets or tables wait for
-  // something.
-  const timer = phases.routes.length === 0 ? null : clock.setTimer(0, () => routes.start());
+  const late = new LatePhase(async () => {
+    await timed('settings', async () => {
+      for (const reconciler of phases.interfaceSettings) await soft(reconciler);
+    });
+    await timed('routes', async () => void (await Promise.all(phases.routes.map(soft))));
+  });
+  // Packets wait for tables first of all, so the rest begins when those are written, or as soon as sets or tables wait
+  // for the kernel.
+  const hasLate = phases.interfaceSettings.length + phases.routes.length > 0;
+  const timer = hasLate ? clock.setTimer(0, () => void phases.untilTablesAreSent().then(() => late.start())) : null;
   try {
     await sets;
     // A rule over a set that is not as wanted must not be in force for one moment: its policy is written closed.
@@ -134,7 +139,7 @@ export async function applyOnce(
     await timed('tables', async () => {
       for (const result of await all(phases.tables.map((table) => table.apply()))) outcome.add(result);
     });
-    routes.start();
+    late.start();
     await timed('deletions', async () => {
       for (const result of await all(phases.ipSets.map((plane) => plane.applyDeletions()))) {
         outcome.add(result);
@@ -145,7 +150,7 @@ export async function applyOnce(
   } finally {
     timer?.cancel();
     // Never leave work of this apply running behind: the next one must not overlap it.
-    await routes.ended();
+    await late.ended();
   }
   onApplied(outcome);
   await timed('cleanups', async () => {
@@ -158,17 +163,20 @@ export async function applyOnce(
 class LatePhase {
   readonly #work: () => Promise<void>;
   #running: Promise<void> | null = null;
+  #isOver = false;
 
   constructor(work: () => Promise<void>) {
     this.#work = work;
   }
 
+  /** Nothing after {@link ended}. */
   start(): void {
-    this.#running ??= this.#work();
+    if (!this.#isOver) this.#running ??= this.#work();
   }
 
   /** Resolves when what was started has ended; at once if nothing was. */
   async ended(): Promise<void> {
+    this.#isOver = true;
     await this.#running;
   }
 }

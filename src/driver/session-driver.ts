@@ -192,9 +192,7 @@ export class SessionDriver {
   #publish(): void {
     if (this.#dataplane === null) return;
     const { messages, workloads } = this.#dataplane.statuses.drain();
-    for (const message of messages) {
-      if (message.payload.case !== undefined) this.#options.session.send(message.payload);
-    }
+    for (const message of messages) this.#options.session.send(message);
     try {
       this.#dataplane.onWorkloadStatuses(workloads);
     } catch (error) {

@@ -3,18 +3,17 @@ import { create } from '@bufbuild/protobuf';
 import type { Family } from '../model/family.js';
 import type { EndpointStatus, StatusSink } from '../model/status.js';
 import {
-  FromDataplaneSchema,
   HostEndpointStatusRemoveSchema,
   HostEndpointStatusUpdateSchema,
   IPVersion,
   WireguardStatusUpdateSchema,
   WorkloadEndpointStatusRemoveSchema,
   WorkloadEndpointStatusUpdateSchema,
-  type FromDataplane,
   type HostEndpointID,
   type WorkloadEndpoint,
   type WorkloadEndpointID,
 } from '../protocol/gen/felix/felixbackend_pb.js';
+import type { FromDataplanePayload } from '../protocol/session.js';
 
 interface Combined<Id> {
   readonly id: Id;
@@ -93,8 +92,8 @@ export class StatusCombiner implements StatusSink<WorkloadEndpointID, WorkloadEn
   }
 
   /** The messages due now, and the workload statuses among them; both lists empty the next time. */
-  drain(): { readonly messages: FromDataplane[]; readonly workloads: WorkloadStatus[] } {
-    const messages: FromDataplane[] = [];
+  drain(): { readonly messages: FromDataplanePayload[]; readonly workloads: WorkloadStatus[] } {
+    const messages: FromDataplanePayload[] = [];
     const workloads: WorkloadStatus[] = [];
     for (const key of this.#dirtyWorkloads) {
       const combined = this.#workloads.get(key);
@@ -112,17 +111,12 @@ export class StatusCombiner implements StatusSink<WorkloadEndpointID, WorkloadEn
       messages.push(hostMessage(combined.id, status));
     }
     for (const family of this.#dirtyWireguard) {
-      messages.push(
-        create(FromDataplaneSchema, {
-          payload: {
-            case: 'wireguardStatusUpdate',
-            value: create(WireguardStatusUpdateSchema, {
-              publicKey: this.#wireguardKeys.get(family) ?? '',
-              ipVersion: family === 4 ? IPVersion.IPV4 : IPVersion.IPV6,
-            }),
-          },
-        }),
-      );
+      const publicKey = this.#wireguardKeys.get(family) ?? '';
+      const ipVersion = family === 4 ? IPVersion.IPV4 : IPVersion.IPV6;
+      messages.push({
+        case: 'wireguardStatusUpdate',
+        value: create(WireguardStatusUpdateSchema, { publicKey, ipVersion }),
+      });
     }
     this.#dirtyWorkloads.clear();
     this.#dirtyHosts.clear();
@@ -131,37 +125,20 @@ export class StatusCombiner implements StatusSink<WorkloadEndpointID, WorkloadEn
   }
 }
 
-function workloadMessage(combined: Combined<WorkloadEndpointID>, status: EndpointStatus | null): FromDataplane {
+function workloadMessage(
+  { id, endpoint }: Combined<WorkloadEndpointID>,
+  status: EndpointStatus | null,
+): FromDataplanePayload {
   if (status === null) {
-    return create(FromDataplaneSchema, {
-      payload: {
-        case: 'workloadEndpointStatusRemove',
-        value: create(WorkloadEndpointStatusRemoveSchema, { id: combined.id }),
-      },
-    });
+    return { case: 'workloadEndpointStatusRemove', value: create(WorkloadEndpointStatusRemoveSchema, { id }) };
   }
-  return create(FromDataplaneSchema, {
-    payload: {
-      case: 'workloadEndpointStatusUpdate',
-      value: create(WorkloadEndpointStatusUpdateSchema, {
-        id: combined.id,
-        status: { status },
-        ...(combined.endpoint === null ? {} : { endpoint: combined.endpoint }),
-      }),
-    },
-  });
+  const value = create(WorkloadEndpointStatusUpdateSchema, { id, status: { status } });
+  if (endpoint !== null) value.endpoint = endpoint;
+  return { case: 'workloadEndpointStatusUpdate', value };
 }
 
-function hostMessage(id: HostEndpointID, status: EndpointStatus | null): FromDataplane {
-  if (status === null) {
-    return create(FromDataplaneSchema, {
-      payload: { case: 'hostEndpointStatusRemove', value: create(HostEndpointStatusRemoveSchema, { id }) },
-    });
-  }
-  return create(FromDataplaneSchema, {
-    payload: {
-      case: 'hostEndpointStatusUpdate',
-      value: create(HostEndpointStatusUpdateSchema, { id, status: { status } }),
-    },
-  });
+function hostMessage(id: HostEndpointID, status: EndpointStatus | null): FromDataplanePayload {
+  return status === null
+    ? { case: 'hostEndpointStatusRemove', value: create(HostEndpointStatusRemoveSchema, { id }) }
+    : { case: 'hostEndpointStatusUpdate', value: create(HostEndpointStatusUpdateSchema, { id, status: { status } }) };
 }

@@ -156,14 +156,8 @@ const STATUS_ENDPOINT = WorkloadEndpointStatusUpdateSchema.field.endpoint.number
 
 /** A status that hands an endpoint back: its bytes go out as they came in. */
 function encodeStatus(update: WorkloadEndpointStatusUpdate, endpoint: Uint8Array, sequence: bigint): Uint8Array {
-  const { id, status } = update;
-  const head = toBinary(
-    WorkloadEndpointStatusUpdateSchema,
-    create(WorkloadEndpointStatusUpdateSchema, {
-      ...(id === undefined ? {} : { id }),
-      ...(status === undefined ? {} : { status }),
-    }),
-  );
+  const { endpoint: _, ...rest } = update;
+  const head = toBinary(WorkloadEndpointStatusUpdateSchema, rest);
   const writer = new BinaryWriter().tag(STATUS_UPDATE, WireType.LengthDelimited).fork();
   writer.raw(head).tag(STATUS_ENDPOINT, WireType.LengthDelimited).bytes(endpoint).join();
   if (sequence !== 0n) writer.tag(SEQUENCE_NUMBER, WireType.Varint).uint64(sequence);

@@ -14,4 +14,12 @@ export class Turns {
     await before;
     return end;
   }
+
+  /** Resolves when nobody has a turn or waits for one. */
+  async free(): Promise<void> {
+    for (let last: Promise<void> | null = null; last !== this.#last; ) {
+      last = this.#last;
+      await last;
+    }
+  }
 }

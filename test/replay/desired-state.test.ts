@@ -266,8 +266,10 @@ describe.each(recordingNames())('recording %s', (name) => {
       compareArp(play, files);
       if (mode !== 'nftables') compareSets(play, files);
       compareRoutes(play, recording, files);
-      const statuses = messages.map((message) =>
-        canonicalJson(toJson(FromDataplaneSchema, message, { useProtoFieldName: true })),
+      const statuses = messages.map((payload) =>
+        canonicalJson(
+          toJson(FromDataplaneSchema, create(FromDataplaneSchema, { payload }), { useProtoFieldName: true }),
+        ),
       );
       expect(statuses.sort()).toEqual(statusLines(files['status.txt'] ?? ''));
     });

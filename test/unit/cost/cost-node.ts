@@ -175,7 +175,16 @@ export class CostNode {
       status: this.#status,
       log: silentLogger,
     });
-    this.phases = { managers, interfaceSettings: [], ipSets, links: [], routes: [], tables, cleanups: [] };
+    this.phases = {
+      managers,
+      interfaceSettings: [],
+      ipSets,
+      links: [],
+      routes: [],
+      tables,
+      untilTablesAreSent: () => Promise.resolve(),
+      cleanups: [],
+    };
   }
 
   /** A node with so many pods, in sync. */

@@ -15,6 +15,7 @@ const MESSAGE: DataplaneMessage = { case: 'inSync', value: create(InSyncSchema) 
 class Rig {
   readonly clock = new FakeClock();
   readonly trace: string[] = [];
+  tablesAreSent: Promise<void> = Promise.resolve();
   readonly outcomes: ApplyOutcome[] = [];
   readonly results = new Map<string, () => Promise<ApplyResult>>();
   waiting: DataplaneMessage[] = [];
@@ -63,6 +64,7 @@ class Rig {
         links: [reconciler('links')],
         routes: [reconciler('routes')],
         tables: [tables],
+        untilTablesAreSent: () => this.tablesAreSent,
         cleanups: [reconciler('cleanup')],
       },
       refreshes: [{ name: 'refresh', intervalMs: refreshIntervalMs, queueResync: () => tables.queueResync() }],
@@ -105,7 +107,7 @@ test('an apply that is long but gets on does not look hung', async () => {
   await rig.clock.advance(59_000);
   expect(rig.loop.stalledMs()).toBe(59_000);
   await rig.clock.advance(60_000);
-  expect(rig.loop.stalledMs(), 'the sets have been at it since the settings ended').toBe(59_000);
+  expect(rig.loop.stalledMs(), 'the tables have been at it since sets and settings ended').toBe(59_000);
   await rig.clock.advance(200_000);
   expect(rig.loop.stalledMs(), 'idle').toBe(0);
 });
@@ -158,19 +160,52 @@ describe('DataplaneLoop', () => {
       'interface cali1 up',
       'message inSync',
       'work',
-      'settings',
       'sets',
       'links',
       'tables',
-      'routes',
+      'settings',
       'deletions',
+      'routes',
       'publish',
       'in sync',
       'cleanup',
     ]);
   });
 
-  test.each(['sets', 'tables'])('begins with routes while %s are waited for', async (slow) => {
+  test('settings and routes wait while the tables make their scripts, not for the kernel, and are left if tables fail', async () => {
+    const rig = new Rig();
+    let sent: () => void = () => undefined;
+    const sending = (): void => {
+      rig.tablesAreSent = new Promise((resolve) => {
+        sent = resolve;
+      });
+    };
+    let end: (result: Promise<ApplyResult>) => void = () => undefined;
+    rig.results.set('tables', () => new Promise((resolve) => (end = resolve)));
+    sending();
+    await rig.start();
+    expect(rig.trace.at(-1)).toBe('tables');
+    sent();
+    await rig.clock.advance(0);
+    expect(rig.trace.slice(-2)).toEqual(['settings', 'routes']);
+    end(Promise.resolve(CLEAN));
+    await rig.clock.advance(0);
+    expect(rig.inSync).toBe(1);
+
+    sending();
+    rig.loop.wake();
+    await rig.clock.advance(1_000);
+    expect(rig.trace.at(-1)).toBe('tables');
+    rig.trace.length = 0;
+    end(Promise.reject(new Error('no table')));
+    await rig.clock.advance(0);
+    sent();
+    await rig.clock.advance(0);
+    expect(rig.fatal).toBeDefined();
+    expect(rig.trace, 'nothing after the end').toEqual([]);
+  });
+
+  test.each(['sets', 'tables'])('begins with settings and routes while %s are waited for', async (slow) => {
     const rig = new Rig();
     let release: () => void = () => undefined;
     const wait = (): Promise<ApplyResult> =>
@@ -179,6 +214,7 @@ describe('DataplaneLoop', () => {
       });
     rig.results.set(slow, wait);
     await rig.start();
+    expect(rig.trace).toContain('settings');
     expect(rig.trace).toContain('routes');
     expect(rig.trace).not.toContain('deletions');
     release();
@@ -319,14 +355,15 @@ describe('DataplaneLoop', () => {
     const refusal = { family: 4, kind: 'set', object: 's:big', reason: 'no' } as const;
     rig.results.set('sets', () => Promise.resolve({ ...CLEAN, refused: [refusal] }));
     await rig.start();
-    expect(rig.trace.slice(2)).toEqual([
+    expect(rig.trace.slice(1)).toEqual([
       'sets',
       'links',
       'close s:big',
       'work',
       'tables',
-      'routes',
+      'settings',
       'deletions',
+      'routes',
       'publish',
       'in sync',
       'cleanup',

@@ -7,7 +7,16 @@ import type { Manager } from '../../../src/managers/manager.js';
 import { WorkClock } from '../../fakes/slices.js';
 
 function phasesOf(manager: Manager): ApplyPhases {
-  return { managers: [manager], interfaceSettings: [], ipSets: [], links: [], routes: [], tables: [], cleanups: [] };
+  return {
+    managers: [manager],
+    interfaceSettings: [],
+    ipSets: [],
+    links: [],
+    routes: [],
+    tables: [],
+    untilTablesAreSent: () => Promise.resolve(),
+    cleanups: [],
+  };
 }
 
 test('applyOnce, a manager with many steps, pauses after each slice and takes its word', async () => {

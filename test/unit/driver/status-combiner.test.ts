@@ -12,12 +12,11 @@ const ENDPOINT = create(WorkloadEndpointSchema, { name: 'cali1', state: 'active'
 const HOST = create(HostEndpointIDSchema, { endpointId: 'h1' });
 
 function statuses(combiner: StatusCombiner): string[] {
-  return combiner.drain().messages.map((message) => {
-    const payload = message.payload;
+  return combiner.drain().messages.map((payload) => {
     if (payload.case === 'workloadEndpointStatusUpdate' || payload.case === 'hostEndpointStatusUpdate') {
       return `${payload.case} ${payload.value.status?.status ?? ''}`;
     }
-    return payload.case ?? '';
+    return payload.case;
   });
 }
 
@@ -70,7 +69,7 @@ describe('StatusCombiner', () => {
     const combiner = new StatusCombiner();
     combiner.setWorkloadStatus(4, POD, 'up', ENDPOINT);
     const { messages, workloads } = combiner.drain();
-    const payload = messages[0]?.payload;
+    const payload = messages[0];
     expect(payload?.case === 'workloadEndpointStatusUpdate' && payload.value.endpoint?.name).toBe('cali1');
     expect(workloads).toEqual([{ id: POD, status: 'up', endpoint: ENDPOINT }]);
   });

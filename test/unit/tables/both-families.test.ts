@@ -131,6 +131,23 @@ describe('Turns', () => {
     await third;
     expect(order).toEqual(['first', 'second', 'third']);
   });
+
+  it('are free when the last one of those who asked, also meanwhile, has ended', async () => {
+    const turns = new Turns();
+    await turns.free();
+    let isFree = false;
+    const endFirst = await turns.take();
+    const free = turns.free().then(() => {
+      isFree = true;
+    });
+    const second = turns.take();
+    endFirst();
+    const endSecond = await second;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isFree).toBe(false);
+    endSecond();
+    await free;
+  });
 });
 
 /** Its transactions are ready at once and end when they are let go. */
