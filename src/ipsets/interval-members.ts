@@ -10,7 +10,7 @@ export interface ElementSink {
   remove(element: string): void;
 }
 
-/** A sink for building a structure that nothing was programmed from yet. */
+/** A sink for building a structure that nothing was programmed from yet; elements are then not even put into text. */
 export const NO_SINK: ElementSink = { add: () => undefined, remove: () => undefined };
 
 const ROOT = 0;
@@ -128,7 +128,7 @@ export class IntervalMembers {
     if (this.#isWanted(node)) return;
     this.#wanted[node] = 1;
     this.#size++;
-    if (covered) return;
+    if (covered || sink === NO_SINK) return;
     for (const hidden of this.#maximalBelow(node)) sink.remove(this.#text(hidden));
     sink.add(this.#text(node));
   }
@@ -149,7 +149,7 @@ export class IntervalMembers {
     if (!this.#isWanted(node)) return;
     this.#wanted[node] = 0;
     this.#size--;
-    if (!covered) {
+    if (!covered && sink !== NO_SINK) {
       sink.remove(this.#text(node));
       for (const back of this.#maximalBelow(node)) sink.add(this.#text(back));
     }
@@ -242,7 +242,7 @@ export class IntervalMembers {
 
   #parse(member: string): Prefix | null {
     const slash = member.indexOf('/');
-    const length = slash < 0 ? this.#maxLength : parseLength(member.slice(slash + 1), this.#maxLength);
+    const length = slash < 0 ? this.#maxLength : parseLength(member, slash + 1, this.#maxLength);
     if (length < 0) return null;
     const address = slash < 0 ? member : member.slice(0, slash);
     if (this.#family === 4) {
@@ -281,8 +281,18 @@ function maskWords(words: readonly number[], length: number): number[] {
   });
 }
 
-function parseLength(text: string, max: number): number {
-  if (!/^(0|[1-9][0-9]{0,2})$/.test(text)) return -1;
-  const length = Number(text);
+const ZERO = 48;
+const MAX_DIGITS = 3;
+
+/** The decimal number from `start` to the end of the text, without leading zeros and at most `max`; -1 for anything else. */
+function parseLength(text: string, start: number, max: number): number {
+  const digits = text.length - start;
+  if (digits < 1 || digits > MAX_DIGITS || (digits > 1 && text.charCodeAt(start) === ZERO)) return -1;
+  let length = 0;
+  for (let at = start; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - ZERO;
+    if (digit < 0 || digit > 9) return -1;
+    length = length * 10 + digit;
+  }
   return length <= max ? length : -1;
 }

@@ -93,8 +93,9 @@ export class NftSet {
   /** Adds members; the kernel's refusal, if any, is forgotten. */
   add(members: Iterable<string>): void {
     this.kernelRefusal = undefined;
+    const sink = this.#tracksChanges ? this.#sink : NO_SINK;
     for (const member of members) {
-      if (this.#members.add(member, this.#sink) === 'invalid') this.#invalid.add(member);
+      if (this.#members.add(member, sink) === 'invalid') this.#invalid.add(member);
     }
   }
 
@@ -187,8 +188,13 @@ export class NftSet {
     this.#inFlight = undefined;
   }
 
+  /** Whether the kernel has the set, or will have it in a moment: only then single elements are to be changed. */
+  get #tracksChanges(): boolean {
+    return this.#inKernel || this.#inFlight?.created === true;
+  }
+
   #note(element: string, add: boolean): void {
-    if (!this.#inKernel && this.#inFlight?.created !== true) return;
+    if (!this.#tracksChanges) return;
     if (this.#pending.get(element) === !add) this.#pending.delete(element);
     else this.#pending.set(element, add);
   }
