@@ -1,6 +1,7 @@
 // The sets of one nft table as managers want them, and their part of the table's next transaction (dataplane.md 4.8).
 // Holds no I/O: the nftables plane lists the table and writes sets, chains and maps in one go.
 import type { Logger } from '../base/logger.js';
+import type { TimeSlices } from '../base/time-slices.js';
 import type { Family } from '../model/family.js';
 import { type IpSetSpec, type IpSetType, ipSetName, OWN_SET_IDS } from '../model/ip-set.js';
 import type { Refusal } from '../model/refusal.js';
@@ -189,13 +190,14 @@ export class NftSets implements IpSets {
 
   /**
    * Takes over a listing of the table. True if the table must be made anew, because a set of it has a shape that
-   * cannot be changed in place.
+   * cannot be changed in place. Hands the event loop back between slices; nothing may be wanted anew meanwhile.
    */
-  adopt(kernel: ReadonlyMap<string, KernelNftSet>): boolean {
+  async adopt(kernel: ReadonlyMap<string, KernelNftSet>, slices: TimeSlices): Promise<boolean> {
     this.#dirty.clear();
     this.#strays.clear();
     let otherShape = false;
     for (const [nftName, set] of this.#sets) {
+      if (slices.isOver()) await slices.pause();
       const listed = kernel.get(nftName);
       otherShape ||= set.wanted && listed !== undefined && set.hasOtherShape(listed);
       if (listed === undefined && !set.wanted) this.#sets.delete(nftName);

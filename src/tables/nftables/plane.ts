@@ -306,7 +306,8 @@ export class NftablesPlane implements Reconciler {
     const startMs = clock.nowMs();
     try {
       const generation = await io.generation();
-      this.#state.adopt(await io.listTable(family, this.#state.table));
+      const listed = await io.listTable(family, this.#state.table);
+      await this.#state.adopt(listed, new TimeSlices(clock, SLICE_MS));
       this.#seenGeneration = generation;
     } catch (error) {
       if (afterFailure || !this.#known) throw error;

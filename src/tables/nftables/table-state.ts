@@ -81,14 +81,14 @@ export class TableState {
     return this.#flowtableWanted ?? new Set();
   }
 
-  /** Takes over a listing (null = no such table), and makes dirty what differs from it. */
-  adopt(kernel: KernelNftTable | null): void {
+  /** Takes over a listing (null = no such table), and makes dirty what differs from it. Sliced as {@link plan}. */
+  async adopt(kernel: KernelNftTable | null, slices: TimeSlices): Promise<void> {
     const wanted = this.#wantedChains();
     this.#knownChains = new Map();
     this.#knownMaps = new Map();
     this.#strayChains = new Set();
     this.#strayMaps = new Set();
-    let rebuild = this.sets.adopt(kernel?.sets ?? new Map());
+    let rebuild = await this.sets.adopt(kernel?.sets ?? new Map(), slices);
     for (const [name, chain] of kernel?.chains ?? []) {
       this.#knownChains.set(name, chain.tags);
       if (!wanted.has(name) && !this.#bases.has(name)) this.#strayChains.add(name);

@@ -3,10 +3,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { silentLogger } from '../../../src/base/logger.js';
 import { IntervalMembers, NO_SINK } from '../../../src/ipsets/interval-members.js';
+import { SLICE_MS, TimeSlices } from '../../../src/base/time-slices.js';
 import { canonicalElement, createSetMembers } from '../../../src/ipsets/nft-set-members.js';
 import { NftSets, nftNameOfSet, type SetPlan } from '../../../src/ipsets/nft-sets.js';
 import type { Family } from '../../../src/model/family.js';
 import type { IpSetType } from '../../../src/model/ip-set.js';
+import { WorkClock } from '../../fakes/slices.js';
 
 const sets = (family: Family = 4): NftSets => new NftSets({ family, log: silentLogger });
 const net = (id: string) => ({ id, type: 'hash:net', maxSize: 1 }) as const;
@@ -135,7 +137,7 @@ describe('NftSets', () => {
     expect([...all.takeShaken()]).toEqual(['cali40s-a']);
   });
 
-  it('adds up to what is wanted, whether plans are carried out or not, and with changes while they are under way', () => {
+  it('adds up to what is wanted, whether plans are carried out or not, and with changes while they are under way', async () => {
     const nets = ['0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.1.1', '128.0.0.0/1', '200.0.0.0/8'] as const;
     const some = fc.uniqueArray(fc.constantFrom(...nets), { maxLength: 4 });
     const change = fc.oneof(
@@ -148,8 +150,8 @@ describe('NftSets', () => {
       during: fc.array(change, { maxLength: 4 }),
       outcome: fc.constantFrom('commit' as const, 'abort' as const, 'lost' as const, 'lost-done' as const),
     });
-    fc.assert(
-      fc.property(fc.array(round, { maxLength: 8 }), (rounds) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(round, { maxLength: 8 }), async (rounds) => {
         const all = sets();
         const kernel = new Kernel();
         const wanted = new Map<string, Set<string>>();
@@ -190,7 +192,8 @@ describe('NftSets', () => {
           if (outcome === 'commit' || outcome === 'lost-done') kernel.carryOut(script);
           if (outcome === 'commit') plan.commit();
           else plan.abort();
-          if (outcome.startsWith('lost')) expect(all.adopt(listing())).toBe(false);
+          if (outcome.startsWith('lost'))
+            expect(await all.adopt(listing(), new TimeSlices(new WorkClock(), SLICE_MS))).toBe(false);
         }
         finish();
         expect([...kernel.sets.keys()].sort()).toEqual([...wanted.keys()].map((id) => nftNameOfSet(4, id)).sort());

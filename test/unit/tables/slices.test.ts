@@ -63,6 +63,26 @@ test('NftablesPlane.apply, many sets, pauses after each slice', async () => {
   expect(kernel.transactions).toHaveLength(1);
 });
 
+test('NftablesPlane.apply, many sets that are there already, pauses after each slice and writes nothing', async () => {
+  const clock = new WorkClock(LOOK_MS);
+  const kernel = new FakeNftKernel();
+  const members = Array.from({ length: 20 }, (_, index) => `10.0.0.${index}/32`);
+  const start = async (): Promise<void> => {
+    const plane = planeOver(kernel, clock);
+    for (let set = 0; set < SETS; set++)
+      plane.sets.setSet({ id: `s:${set}`, type: 'hash:net', maxSize: 1_000 }, members);
+    await plane.apply();
+  };
+  await start();
+  const before = clock.pauses;
+  const counter = countTurns();
+  await start();
+  counter.stop();
+  expect(clock.pauses - before).toBeGreaterThanOrEqual(Math.floor(SETS / (SLICE_MS + 1)));
+  expect(counter.turns).toBeGreaterThanOrEqual(clock.pauses - before);
+  expect(kernel.transactions).toHaveLength(1);
+});
+
 test('compileInSlices, long script, pauses and makes the same bytes', async () => {
   const clock = new WorkClock(LOOK_MS);
   const statements = Array.from({ length: 1_000 }, (_, index) => ({
