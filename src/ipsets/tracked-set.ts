@@ -89,13 +89,19 @@ export class TrackedSet {
     }
     this.kernel = found.maxElem === this.spec.maxSize && found.foreignOptions.length === 0 ? 'matching' : 'different';
     const seen = new Set<string>();
+    let unknown = 0;
     for (const line of found.members) {
       if (slices.isDue()) await slices.pause();
-      const member = canonicalMember(this.spec.type, this.#family, line);
+      // What is the same text as a member that we know needs no second look.
+      const isPresent = this.members.isPresent(line);
+      if (!isPresent) unknown += 1;
+      const isKnown = isPresent || this.members.isWanted(line);
+      const member = isKnown ? line : canonicalMember(this.spec.type, this.#family, line);
       if (member === null) this.kernel = 'different';
       else seen.add(member);
     }
-    if (this.kernel !== 'matching') return;
+    const isAsKnown = unknown === 0 && seen.size === this.members.presentCount;
+    if (this.kernel !== 'matching' || isAsKnown) return;
     for (const member of this.members.present()) {
       if (slices.isDue()) await slices.pause();
       if (!seen.has(member)) this.members.setAbsent(member);

@@ -1,17 +1,10 @@
 // The ipset subsystem of nfnetlink (include/uapi/linux/netfilter/ipset/ip_set.h): create, list, add, delete, swap,
 // destroy. About five times cheaper a member than ipset's text.
-import { formatIpv4, formatIpv6, parseCidr } from '../../base/ip.js';
+import { parseCidr } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
+import { type IpsetListing, IpsetReader } from './ipset-read.js';
 import type { NativeLibrary } from './library.js';
-import {
-  type Attributes,
-  attributeText,
-  FLAG,
-  forEachAttribute,
-  MessageWriter,
-  parseAttributes,
-  type ReceivedMessage,
-} from './message.js';
+import { attributeText, FLAG, MessageWriter, parseAttributes, type ReceivedMessage } from './message.js';
 import { type Acknowledgement, NETLINK, NetlinkSocket, throwFailure } from './socket.js';
 
 const SUBSYSTEM = 6 << 8;
@@ -30,23 +23,13 @@ const ATTRIBUTE = {
   adt: 8,
   lineNumber: 9,
 } as const;
-const DATA = { ip: 1, cidr: 3, port: 4, timeout: 6, proto: 7, flags: 8, maxElements: 19, netmask: 20 } as const;
-/** Extensions of a set, by bit of its flags (enum ipset_cadt_flags), as ipset spells them. */
-const EXTENSION_BITS: readonly (readonly [number, string])[] = [
-  [3, 'counters'],
-  [4, 'comment'],
-  [5, 'forceadd'],
-  [6, 'skbinfo'],
-];
-/** IPSET_FLAG_NOMATCH: the member is an exception. We never write it, but someone may have. */
-const NO_MATCH_FLAG = 1 << 2;
+const DATA = { ip: 1, cidr: 3, port: 4, proto: 7, maxElements: 19 } as const;
 const IP_FORM = { v4: 1, v6: 2 } as const;
 const NET_BYTE_ORDER = 0x4000;
 /** IPSET_FLAG_LIST_SETNAME: list names only. */
 const LIST_NAMES_FLAG = 2;
 const FAMILY = { 4: 2, 6: 10 } as const;
 const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 };
-const PROTOCOL_NAMES: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
 
 /** The kernel has no such set. */
 const ENOENT = 2;
@@ -55,18 +38,6 @@ const MEMBERS_PER_MESSAGE = 1000;
 
 /** Set types that this codec can encode members of. */
 export type IpsetType = 'hash:ip' | 'hash:net' | 'hash:ip,port';
-
-/** What the kernel says of a set. `type` may be one that we never make. */
-export interface IpsetListing {
-  readonly name: string;
-  readonly type: string;
-  readonly family: 4 | 6;
-  readonly maxElements: number;
-  /** Options that change what a member means or how long it lives: `timeout`, `counters`, … */
-  readonly extensions: readonly string[];
-  /** In ipset's own text form: `10.0.0.1`, `10.0.0.0/26`, `10.0.0.1,tcp:80`; empty for foreign types. */
-  readonly members: readonly string[];
-}
 
 /** Adds the attributes of one member, given in ipset's text form. */
 export function encodeMember(writer: MessageWriter, type: IpsetType, member: string): void {
@@ -92,39 +63,6 @@ export function encodeMember(writer: MessageWriter, type: IpsetType, member: str
   }
 }
 
-/** The text form of a member's attributes; null for types we never make. */
-export function decodeMember(type: string, data: Buffer): string | null {
-  const attributes = parseAttributes(data);
-  const ip = attributes.get(DATA.ip);
-  if (ip === undefined) return null;
-  const forms = parseAttributes(ip);
-  const v4 = forms.get(IP_FORM.v4);
-  const v6 = forms.get(IP_FORM.v6);
-  const address =
-    v4 !== undefined
-      ? formatIpv4(v4.readUInt32BE(0))
-      : v6 !== undefined
-        ? formatIpv6((v6.readBigUInt64BE(0) << 64n) | v6.readBigUInt64BE(8))
-        : '';
-  switch (type) {
-    case 'hash:ip':
-      return address;
-    case 'hash:net': {
-      const length = attributes.get(DATA.cidr)?.readUInt8(0);
-      const full = v4 !== undefined ? 32 : 128;
-      const net = length === undefined || length === full ? address : `${address}/${length}`;
-      return ((attributes.get(DATA.flags)?.readUInt32BE(0) ?? 0) & NO_MATCH_FLAG) === 0 ? net : `${net} nomatch`;
-    }
-    case 'hash:ip,port': {
-      const port = attributes.get(DATA.port)?.readUInt16BE(0) ?? 0;
-      const proto = attributes.get(DATA.proto)?.readUInt8(0) ?? 0;
-      return `${address},${PROTOCOL_NAMES[proto] ?? String(proto)}:${port}`;
-    }
-    default:
-      return null;
-  }
-}
-
 /** ipset over one netlink socket. Every call is synchronous; failures are NetlinkErrors that name the set. */
 export class IpsetNetlink {
   readonly #socket: NetlinkSocket;
@@ -147,35 +85,14 @@ export class IpsetNetlink {
   list(name: string): IpsetListing | null {
     const writer = this.#begin(COMMAND.list, FLAG.dump, 4);
     writer.attributeString(ATTRIBUTE.setName, name).end();
-    let type = '';
-    let family: 4 | 6 = 4;
-    let maxElements = 0;
-    const extensions = new Set<string>();
-    const members: string[] = [];
+    const reader = new IpsetReader();
     try {
-      this.#socket.dump(writer.finish(), (message) => {
-        const attributes = parseAttributes(message.payload.subarray(4));
-        const typeName = attributes.get(ATTRIBUTE.typeName);
-        if (typeName !== undefined) type = attributeText(typeName);
-        if (attributes.get(ATTRIBUTE.family)?.readUInt8(0) === FAMILY[6]) family = 6;
-        const data = attributes.get(ATTRIBUTE.data);
-        if (data !== undefined) {
-          const settings = parseAttributes(data);
-          maxElements = settings.get(DATA.maxElements)?.readUInt32BE(0) ?? maxElements;
-          for (const extension of readExtensions(settings)) extensions.add(extension);
-        }
-        const adt = attributes.get(ATTRIBUTE.adt);
-        if (adt === undefined) return;
-        forEachAttribute(adt, (_type, value) => {
-          const member = decodeMember(type, value);
-          if (member !== null) members.push(member);
-        });
-      });
+      this.#socket.scan(writer.finish(), (received, start, end) => reader.take(received, start, end));
     } catch (error) {
       if (error instanceof NetlinkError && error.errno === ENOENT) return null;
       throw error;
     }
-    return { name, type, family, maxElements, extensions: [...extensions], members };
+    return reader.finish(name);
   }
 
   /** Creates a set; fails with EEXIST when there is one of that name. */
@@ -275,15 +192,6 @@ export class IpsetNetlink {
   #check(what: string, writer: MessageWriter): void {
     throwIpsetFailure(what, this.#socket.exchange(writer.finish(), 1));
   }
-}
-
-function readExtensions(settings: Attributes): string[] {
-  const flags = settings.get(DATA.flags)?.readUInt32BE(0) ?? 0;
-  return [
-    ...(settings.has(DATA.timeout) ? ['timeout'] : []),
-    ...(settings.has(DATA.netmask) ? ['netmask'] : []),
-    ...EXTENSION_BITS.filter(([bit]) => (flags & (1 << bit)) !== 0).map(([, name]) => name),
-  ];
 }
 
 function setName(message: ReceivedMessage): string {
