@@ -39,17 +39,22 @@ function parseDecimal(text: string, from: number, to: number): number {
 export function parseIpv4(text: string): number | null {
   if (text.length < 7 || text.length > 15) return null;
   let value = 0;
-  let parts = 0;
-  let start = 0;
-  for (let at = 0; at <= text.length; at++) {
-    if (at < text.length && text.charCodeAt(at) !== DOT) continue;
-    const part = parseDecimal(text, start, at);
-    if (part < 0 || part > 255) return null;
-    value = value * 256 + part;
-    parts++;
-    start = at + 1;
+  let dots = 0;
+  let part = -1;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === DOT) {
+      if (part < 0) return null;
+      value = value * 256 + part;
+      dots++;
+      part = -1;
+      continue;
+    }
+    if (code < ZERO || code > NINE || part === 0) return null;
+    part = part < 0 ? code - ZERO : part * 10 + (code - ZERO);
+    if (part > 255) return null;
   }
-  return parts === 4 ? value : null;
+  return dots === 3 && part >= 0 ? value * 256 + part : null;
 }
 
 /** Hex groups of one side of `::`; an embedded v4 tail (`::ffff:10.0.0.1`) gives two groups. Null if malformed. */

@@ -19,9 +19,10 @@ export class WordReader {
   }
 
   /** Takes the next words if they are these. */
-  take(...words: readonly string[]): boolean {
-    for (const [index, word] of words.entries()) if (this.#words[this.#at + index] !== word) return false;
-    this.#at += words.length;
+  take(first: string, ...more: readonly string[]): boolean {
+    if (this.#words[this.#at] !== first) return false;
+    for (let at = 0; at < more.length; at++) if (this.#words[this.#at + 1 + at] !== more[at]) return false;
+    this.#at += 1 + more.length;
     return true;
   }
 

@@ -32,6 +32,9 @@ export const CONTROL = { noop: 1, error: 2, done: 3, overrun: 4 } as const;
 const NESTED = 0x8000;
 const TYPE_MASK = 0x3fff;
 
+/** nft's type of a comment in user data. */
+const COMMENT = 0;
+
 /** Plain texts up to this length are copied here, because a call of Buffer's costs more than they do. */
 const SHORT_TEXT = 48;
 
@@ -72,9 +75,22 @@ export class MessageWriter {
     return this.u32(0).u16(type).u16(flags).u32(sequence).u32(0);
   }
 
+  /** Starts a message with what others begin with too: a header and what follows it. */
+  beginWith(head: Uint8Array): this {
+    if (this.#messageStart >= 0) throw new BugError('Netlink message begun inside another');
+    this.#messageStart = this.#length;
+    this.#count += 1;
+    return this.bytes(head);
+  }
+
   /** Ends the message and patches its length. */
   end(): this {
-    this.#buffer.writeUInt32LE(this.#length - this.#messageStart, this.#messageStart);
+    const at = this.#messageStart;
+    const length = this.#length - at;
+    this.#buffer[at] = length;
+    this.#buffer[at + 1] = length >>> 8;
+    this.#buffer[at + 2] = length >>> 16;
+    this.#buffer[at + 3] = length >>> 24;
     this.#messageStart = -1;
     return this;
   }
@@ -182,7 +198,20 @@ export class MessageWriter {
   }
 
   attributeU32Be(type: number, value: number): this {
-    return this.u16(8).u16(type).u32Be(value);
+    // The most frequent one by far: in one piece.
+    this.#reserve(8);
+    const at = this.#length;
+    const bytes = this.#buffer;
+    bytes[at] = 8;
+    bytes[at + 1] = 0;
+    bytes[at + 2] = type;
+    bytes[at + 3] = type >>> 8;
+    bytes[at + 4] = value >>> 24;
+    bytes[at + 5] = value >>> 16;
+    bytes[at + 6] = value >>> 8;
+    bytes[at + 7] = value;
+    this.#length = at + 8;
+    return this;
   }
 
   attributeU64(type: number, value: bigint): this {
@@ -195,18 +224,49 @@ export class MessageWriter {
 
   /** A string with its terminating zero. */
   attributeString(type: number, value: string): this {
-    const start = this.#length;
-    this.u16(0).u16(type).text(value).u8(0);
-    this.#buffer.writeUInt16LE(this.#length - start, start);
-    return this.pad();
+    const start = this.open(type, 0);
+    return this.text(value).u8(0).close(start).pad();
+  }
+
+  /** What nft keeps with an object to print it: a comment (8-bit type, 8-bit length, text with its zero). */
+  attributeComment(type: number, text: string): this {
+    const start = this.open(type, 0);
+    this.u8(COMMENT).u8(0).text(text).u8(0);
+    this.#buffer[start + 5] = this.#length - start - 6;
+    return this.close(start).pad();
   }
 
   /** An attribute whose value are the attributes that `content` writes. */
   nested(type: number, content: (writer: this) => void, flag = NESTED): this {
-    const start = this.#length;
-    this.u16(0).u16(type | flag);
+    const start = this.open(type, flag);
     content(this);
-    this.#buffer.writeUInt16LE(this.#length - start, start);
+    return this.close(start);
+  }
+
+  /** {@link nested} without a function, for what is written very often: begins the attribute that {@link close} ends. */
+  open(type: number, flag = NESTED): number {
+    const start = this.#length;
+    this.#reserve(ATTRIBUTE_HEADER_LENGTH);
+    this.#buffer[start + 2] = type;
+    this.#buffer[start + 3] = (type | flag) >>> 8;
+    this.#length = start + ATTRIBUTE_HEADER_LENGTH;
+    return start;
+  }
+
+  /** Ends the attribute that {@link open} began, without padding. */
+  close(start: number): this {
+    const length = this.#length - start;
+    this.#buffer[start] = length;
+    this.#buffer[start + 1] = length >>> 8;
+    return this;
+  }
+
+  /** Writes the attribute that was written at `start` once more. */
+  repeat(start: number): this {
+    const length = align((this.#buffer[start] ?? 0) | ((this.#buffer[start + 1] ?? 0) << 8));
+    this.#reserve(length);
+    this.#buffer.copyWithin(this.#length, start, start + length);
+    this.#length += length;
     return this;
   }
 

@@ -2,7 +2,7 @@
 // calls (include/uapi/linux/netfilter/nf_tables.h). The kernel takes all of it or nothing.
 import { BugError } from '../../base/errors.js';
 import { FLAG, MessageWriter } from './message.js';
-import { type Expression, encodeExpressions } from './nf-expressions.js';
+import { type Expression, writeExpressions } from './nf-expressions.js';
 import { type Batch, type ElementChange, encodeElement } from './nf-tables.js';
 
 const SUBSYSTEM_NUMBER = 10;
@@ -45,8 +45,6 @@ const HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'output', 'p
 const ARP_HOOKS: readonly string[] = ['input', 'output'];
 /** The list of elements is one attribute with a 16-bit length; the longest element takes about 70 bytes. */
 const ELEMENTS_PER_MESSAGE = 800;
-/** Type of a comment within the user data of a rule. */
-const COMMENT = 0;
 
 /** A family's name, as nft writes it. */
 export type BatchFamily = keyof typeof FAMILY;
@@ -75,6 +73,7 @@ export interface RuleProtocol {
   readonly isNegated: boolean;
 }
 
+const INITIAL_BYTES = 16 * 1024;
 const VERDICT_DATA = 0xffffff00;
 const VERDICT_DATA_LENGTH = 16;
 
@@ -82,15 +81,18 @@ const VERDICT_DATA_LENGTH = 16;
 export class NfBatch {
   readonly family: BatchFamily;
   readonly table: string;
-  readonly #writer = new MessageWriter(16 * 1024);
-  readonly #texts = new Map<string, Buffer>();
+  readonly #writer: MessageWriter;
+  /** Text of a rule → where its expressions were written first. */
+  readonly #texts = new Map<string, number>();
   readonly #compat = new Map<number, Buffer>();
-  /** Attributes that name the chain whose rules are written. */
-  #place: { readonly chain: string; readonly bytes: Buffer } = { chain: '', bytes: Buffer.alloc(0) };
+  /** What begins every rule of the chain whose rules are written. */
+  #place: { readonly chain: string; readonly head: Buffer } = { chain: '', head: Buffer.alloc(0) };
   #setId = 1;
   #lastStart = 0;
 
-  constructor(family: BatchFamily, table: string) {
+  /** `bytes` is about how long it will be: a buffer that grows is copied, and for a while there are two. */
+  constructor(family: BatchFamily, table: string, bytes = INITIAL_BYTES) {
+    this.#writer = new MessageWriter(bytes);
     this.family = family;
     this.table = table;
     this.#mark(BATCH_BEGIN);
@@ -136,35 +138,33 @@ export class NfBatch {
   /** The rules that follow are this chain's. */
   openRules(chain: string): void {
     if (this.#place.chain === chain) return;
-    const writer = new MessageWriter(256);
-    writer.attributeString(RULE.table, this.table).attributeString(RULE.chain, chain);
-    this.#place = { chain, bytes: writer.finish() };
+    const writer = new MessageWriter(256)
+      .begin(SUBSYSTEM | MESSAGE.newRule, FLAG.request | FLAG.create | FLAG.append, 0)
+      .u8(FAMILY[this.family])
+      .u8(0)
+      .u16(0)
+      .attributeString(RULE.table, this.table)
+      .attributeString(RULE.chain, chain);
+    this.#place = { chain, head: writer.finish() };
   }
 
   /**
-   * Appends a rule to the chain of {@link openRules}. `expressions` is asked for each text once. False, and nothing
-   * appended, if it knows no expressions for it.
+   * Appends a rule to the chain of {@link openRules}. `expressions` is asked for each text once. False if it knows no
+   * expressions for it.
    */
   addRule(text: string, comment: string, expressions: (text: string) => readonly Expression[] | null): boolean {
-    let bytes = this.#texts.get(text);
-    if (bytes === undefined) {
-      const compiled = expressions(text);
-      if (compiled === null) return false;
-      bytes = encodeExpressions(compiled);
-      this.#texts.set(text, bytes);
+    const known = this.#texts.get(text);
+    const compiled = known === undefined ? expressions(text) : NONE;
+    if (compiled === null) return false;
+    const writer = this.#beginWith(this.#place.head);
+    if (known !== undefined) writer.repeat(known);
+    else {
+      const start = writer.open(RULE.expressions);
+      writeExpressions(writer, compiled);
+      writer.close(start);
+      this.#texts.set(text, start);
     }
-    const length = Buffer.byteLength(comment);
-    this.#begin(MESSAGE.newRule, FLAG.create | FLAG.append)
-      .bytes(this.#place.bytes)
-      .attribute(RULE.expressions | NESTED, bytes)
-      .u16(ATTRIBUTE_HEADER_LENGTH + length + 3)
-      .u16(RULE.userData)
-      .u8(COMMENT)
-      .u8(length + 1)
-      .text(comment)
-      .u8(0)
-      .pad()
-      .end();
+    writer.attributeComment(RULE.userData, comment).end();
     return true;
   }
 
@@ -175,9 +175,10 @@ export class NfBatch {
     protocol: RuleProtocol,
     place: 'first' | 'last' = 'last',
   ): void {
-    const flags = FLAG.create | (place === 'last' ? FLAG.append : 0);
     this.openRules(chain);
-    const writer = this.#begin(MESSAGE.newRule, flags).bytes(this.#place.bytes);
+    const { head } = this.#place;
+    const writer = place === 'last' ? this.#beginWith(head) : this.#begin(MESSAGE.newRule, FLAG.create);
+    if (place === 'first') writer.bytes(head.subarray(HEAD_LENGTH));
     let length = ATTRIBUTE_HEADER_LENGTH;
     for (const part of parts) length += part.length;
     writer.u16(length).u16(RULE.expressions | NESTED);
@@ -231,15 +232,15 @@ export class NfBatch {
   /** @throws NetlinkError for an element that cannot be encoded. */
   changeElements(change: ElementChange): void {
     const isAdd = change.operation === 'add';
-    for (let start = 0; start < change.elements.length; start += ELEMENTS_PER_MESSAGE) {
-      const part = change.elements.slice(start, start + ELEMENTS_PER_MESSAGE);
-      this.#begin(isAdd ? MESSAGE.newElement : MESSAGE.deleteElement, isAdd ? FLAG.create : 0)
+    const { elements } = change;
+    for (let first = 0; first < elements.length; first += ELEMENTS_PER_MESSAGE) {
+      const writer = this.#begin(isAdd ? MESSAGE.newElement : MESSAGE.deleteElement, isAdd ? FLAG.create : 0)
         .attributeString(ELEMENT_LIST.table, this.table)
-        .attributeString(ELEMENT_LIST.set, change.set)
-        .nested(ELEMENT_LIST.elements, (list) => {
-          for (const element of part) encodeElement(list, change, element);
-        })
-        .end();
+        .attributeString(ELEMENT_LIST.set, change.set);
+      const list = writer.open(ELEMENT_LIST.elements);
+      const end = Math.min(first + ELEMENTS_PER_MESSAGE, elements.length);
+      for (let at = first; at < end; at++) encodeElement(writer, change, elements[at] ?? '');
+      writer.close(list).end();
     }
   }
 
@@ -265,6 +266,11 @@ export class NfBatch {
       .u16(0);
   }
 
+  #beginWith(head: Buffer): MessageWriter {
+    this.#lastStart = this.#writer.length;
+    return this.#writer.beginWith(head);
+  }
+
   #mark(type: number): void {
     this.#writer.begin(type, FLAG.request, 0).u8(0).u8(0).u16Be(SUBSYSTEM_NUMBER).end();
   }
@@ -281,14 +287,15 @@ export function joinBatches(batches: readonly NfBatch[]): Batch {
     const finished = batch.finish(index === last);
     const [skipped, dropped] = [index === 0 ? 0 : 1, index === last ? 0 : 1];
     messages += finished.messages - skipped - dropped;
-    return finished.bytes.subarray(skipped * MARK_LENGTH, finished.bytes.length - dropped * MARK_LENGTH);
+    return finished.bytes.subarray(skipped * HEAD_LENGTH, finished.bytes.length - dropped * HEAD_LENGTH);
   });
   return { bytes: Buffer.concat(parts), messages };
 }
 
-/** Length of the messages that begin and end a batch. */
-const MARK_LENGTH = 20;
+/** Header and struct nfgenmsg: all that the messages have that begin and end a batch. */
+const HEAD_LENGTH = 20;
 const ATTRIBUTE_HEADER_LENGTH = 4;
 /** Offset of nlmsg_flags in a header. */
 const FLAGS_OFFSET = 6;
 const NESTED = 0x8000;
+const NONE: readonly Expression[] = [];

@@ -21,6 +21,8 @@ export function wordRegister(words: number): number {
 
 /** One expression. Values are as the kernel compares them: host order for marks and states, network order for packets. */
 export type Expression =
+  /** See {@link constant}. */
+  | { readonly kind: 'encoded'; readonly bytes: Buffer }
   | { readonly kind: 'meta'; readonly key: number; readonly register: number }
   | { readonly kind: 'set-mark' }
   | { readonly kind: 'ct'; readonly key: number }
@@ -45,6 +47,7 @@ export type Expression =
   | { readonly kind: 'limit'; readonly rate: number; readonly seconds: number; readonly burst: number }
   | { readonly kind: 'log'; readonly group: number; readonly prefix: string; readonly bytes: number };
 
+const ATTRIBUTE_HEADER_LENGTH = 4;
 const LIST_ELEMENT = 1;
 const ZERO_COUNT = Buffer.alloc(8);
 const EXPRESSION = { name: 1, data: 2 } as const;
@@ -57,22 +60,87 @@ const scratch = new MessageWriter(1024);
 /** Expressions, each in its list container, as the value of a rule's expression attribute. */
 export function encodeExpressions(expressions: readonly Expression[]): Buffer {
   scratch.clear();
-  for (const expression of expressions) encode(scratch, expression);
+  writeExpressions(scratch, expressions);
   return Buffer.from(scratch.finish());
 }
 
-function wrap(writer: MessageWriter, name: string, content: (data: MessageWriter) => void): void {
-  writer.nested(LIST_ELEMENT, (element) =>
-    element.attributeString(EXPRESSION.name, name).nested(EXPRESSION.data, content),
-  );
+/** Writes what {@link encodeExpressions} makes. */
+export function writeExpressions(writer: MessageWriter, expressions: readonly Expression[]): void {
+  for (const expression of expressions) encode(writer, expression);
 }
 
-function value(writer: MessageWriter, type: number, bytes: Buffer): void {
+/** Expressions that are the same in very many rules, as one: their bytes are made once. */
+export function constant(...expressions: readonly Expression[]): Expression {
+  return { kind: 'encoded', bytes: encodeExpressions(expressions) };
+}
+
+function wrap(writer: MessageWriter, name: string, content: (data: MessageWriter) => void): void {
+  const element = writer.open(LIST_ELEMENT);
+  const data = writer.attributeString(EXPRESSION.name, name).open(EXPRESSION.data);
+  content(writer);
+  writer.close(data).close(element);
+}
+
+/** Returns where the value is. */
+function value(writer: MessageWriter, type: number, bytes: Buffer): number {
+  const start = writer.length;
   writer.nested(type, (data) => data.attribute(DATA.value, bytes));
+  return start + 2 * ATTRIBUTE_HEADER_LENGTH;
+}
+
+/** An expression but for its values, which are put in before each use. */
+interface Model {
+  readonly bytes: Buffer;
+  readonly valueAt: number;
+  readonly secondAt: number;
+}
+
+/** By the length of the value, twice, and one more if it is negated. Lengths are those of registers: a few. */
+type Models = Map<number, Model>;
+const COMPARES: Models = new Map();
+const BITWISES: Models = new Map();
+
+function modelOf(models: Models, negated: boolean, length: number): Model {
+  const key = length * 2 + (negated ? 1 : 0);
+  let model = models.get(key);
+  if (model === undefined) {
+    model = models === COMPARES ? compareModel(negated, length) : bitwiseModel(length);
+    models.set(key, model);
+  }
+  return model;
+}
+
+function compareModel(negated: boolean, length: number): Model {
+  const writer = new MessageWriter(128);
+  let valueAt = 0;
+  wrap(writer, 'cmp', (data) => {
+    data.attributeU32Be(1, FIRST_REGISTER).attributeU32Be(2, negated ? 1 : 0);
+    valueAt = value(data, 3, Buffer.alloc(length));
+  });
+  return { bytes: writer.finish(), valueAt, secondAt: 0 };
+}
+
+function bitwiseModel(length: number): Model {
+  const writer = new MessageWriter(128);
+  let valueAt = 0;
+  let secondAt = 0;
+  wrap(writer, 'bitwise', (data) => {
+    data
+      .attributeU32Be(1, FIRST_REGISTER)
+      .attributeU32Be(2, FIRST_REGISTER)
+      .attributeU32Be(6, 0)
+      .attributeU32Be(3, length);
+    valueAt = value(data, 4, Buffer.alloc(length));
+    secondAt = value(data, 5, Buffer.alloc(length));
+  });
+  return { bytes: writer.finish(), valueAt, secondAt };
 }
 
 function encode(writer: MessageWriter, expression: Expression): void {
   switch (expression.kind) {
+    case 'encoded':
+      writer.bytes(expression.bytes);
+      return;
     case 'meta':
       wrap(writer, 'meta', (data) => data.attributeU32Be(2, expression.key).attributeU32Be(1, expression.register));
       return;
@@ -91,23 +159,19 @@ function encode(writer: MessageWriter, expression: Expression): void {
           .attributeU32Be(4, expression.length),
       );
       return;
-    case 'compare':
-      wrap(writer, 'cmp', (data) => {
-        data.attributeU32Be(1, FIRST_REGISTER).attributeU32Be(2, expression.negated ? 1 : 0);
-        value(data, 3, expression.value);
-      });
+    case 'compare': {
+      const model = modelOf(COMPARES, expression.negated, expression.value.length);
+      model.bytes.set(expression.value, model.valueAt);
+      writer.bytes(model.bytes);
       return;
-    case 'bitwise':
-      wrap(writer, 'bitwise', (data) => {
-        data
-          .attributeU32Be(1, FIRST_REGISTER)
-          .attributeU32Be(2, FIRST_REGISTER)
-          .attributeU32Be(6, 0)
-          .attributeU32Be(3, expression.mask.length);
-        value(data, 4, expression.mask);
-        value(data, 5, expression.xor);
-      });
+    }
+    case 'bitwise': {
+      const model = modelOf(BITWISES, false, expression.mask.length);
+      model.bytes.set(expression.mask, model.valueAt);
+      model.bytes.set(expression.xor, model.secondAt);
+      writer.bytes(model.bytes);
       return;
+    }
     case 'lookup':
       wrap(writer, 'lookup', (data) => {
         data.attributeString(1, expression.set).attributeU32Be(2, FIRST_REGISTER);

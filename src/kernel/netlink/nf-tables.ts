@@ -1,7 +1,7 @@
 // The nf_tables subsystem of nfnetlink, as far as it pays to speak it ourselves: the generation id, and set and map
 // elements (include/uapi/linux/netfilter/nf_tables.h). nft and libnftables read every interval set of the ruleset
 // before they change one element; the kernel needs 0.02 ms (ecosystem.md 3.2).
-import { parseAddress, parseCidr } from '../../base/ip.js';
+import { parseAddress, parseCidr, parseIpv4 } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
 import { addressBytes } from './address-bytes.js';
 import type { NativeLibrary } from './library.js';
@@ -50,6 +50,8 @@ function writeKey(writer: MessageWriter, key: Buffer): void {
   writer.nested(ELEMENT.key, (inner) => inner.attribute(DATA.value, key));
 }
 
+const LAST_V4 = 2 ** 32 - 1;
+
 /** An IPv4 interval with an end, but for its two addresses. */
 const V4_INTERVAL = ((): { readonly bytes: Buffer; readonly startAt: number; readonly endAt: number } => {
   const writer = new MessageWriter(64);
@@ -65,15 +67,34 @@ const V4_INTERVAL = ((): { readonly bytes: Buffer; readonly startAt: number; rea
   return { bytes: Buffer.from(writer.finish()), startAt, endAt };
 })();
 
+/** An unsigned 32-bit number in network order. */
+function putU32Be(bytes: Buffer, at: number, value: number): void {
+  bytes[at] = value >>> 24;
+  bytes[at + 1] = value >>> 16;
+  bytes[at + 2] = value >>> 8;
+  bytes[at + 3] = value;
+}
+
+function writeV4Interval(writer: MessageWriter, start: number, end: number): void {
+  const { bytes, startAt, endAt } = V4_INTERVAL;
+  putU32Be(bytes, startAt, start);
+  putU32Be(bytes, endAt, end);
+  writer.bytes(bytes);
+}
+
 function encodeInterval(writer: MessageWriter, text: string): void {
+  // Most elements are addresses, and there are ten thousands of them.
+  const host = parseIpv4(text);
+  if (host !== null && host < LAST_V4) {
+    writeV4Interval(writer, host, host + 1);
+    return;
+  }
   const cidr = parseCidr(text);
   if (cidr === null) throw new NetlinkError(`"${text}" is not a prefix`, 22, 'EINVAL');
   if (cidr.family === 4) {
     const end = cidr.value + 2 ** (32 - cidr.length);
-    if (end < 2 ** 32) {
-      V4_INTERVAL.bytes.writeUInt32BE(cidr.value, V4_INTERVAL.startAt);
-      V4_INTERVAL.bytes.writeUInt32BE(end, V4_INTERVAL.endAt);
-      writer.bytes(V4_INTERVAL.bytes);
+    if (end <= LAST_V4) {
+      writeV4Interval(writer, cidr.value, end);
       return;
     }
   }

@@ -3,6 +3,7 @@
 import { parseAddress, parseCidr } from '../../base/ip.js';
 import { addressBytes } from '../../kernel/netlink/address-bytes.js';
 import {
+  constant,
   CT,
   type Expression,
   FIB,
@@ -14,6 +15,21 @@ import {
 } from '../../kernel/netlink/nf-expressions.js';
 import { WordReader } from '../word-reader.js';
 import type { NftFamily } from './io.js';
+import {
+  type AddressPlace,
+  ARP_REPLY,
+  COUNTER,
+  LAYOUT,
+  LOAD_INTERFACE,
+  LOAD_MARK,
+  LOAD_PORT,
+  payload,
+  PORTS,
+  protocolTest,
+  SET_MARK,
+  u16,
+  u32,
+} from './rule-parts.js';
 
 const PROTOCOLS: Readonly<Record<string, number>> = {
   icmp: 1,
@@ -52,50 +68,66 @@ const ADDRESS_TYPES: Readonly<Record<string, number>> = {
 };
 const INTERFACE_NAME_LENGTH = 16;
 const FULLY_RANDOM = 16;
-const ARP_OPERATION = { request: 1, reply: 2 } as const;
-
-/** Where things stand in the headers of a family. */
-const LAYOUT = {
-  ip: { word: 'ip', source: 12, dest: 16, length: 4 },
-  ip6: { word: 'ip6', source: 8, dest: 24, length: 16 },
-  arp: { word: 'arp', source: 14, dest: 24, length: 4 },
-} as const;
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value >>> 0);
-  return bytes;
-}
-
-function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16BE(value);
-  return bytes;
-}
 
 /** A number in hexadecimal with `0x`, as marks are printed. */
 const HEX = /^0x[0-9a-f]+$/;
 const DECIMAL = /^\d+$/;
 const STATE_NAMES = /^[a-z,]+$/;
 
-/** Reads the words of one rule, one match or statement after the other. */
-class RuleCompiler {
+/** What stands between the matches of a rule and what it does. */
+const ACTION = ' counter ';
+const NO_WORDS = new WordReader([]);
+
+/** Compiles the rules of one script, one after the other. */
+export class RuleCompiler {
   readonly #family: NftFamily;
-  readonly #words: WordReader;
-  readonly #out: Expression[] = [];
+  /** What rules do, from `counter` on, in bytes: a few things, and jumps to chains. As many as the script has. */
+  readonly #actions = new Map<string, Expression>();
+  #words = NO_WORDS;
+  #out: Expression[] = [];
   /** The l4proto that an earlier expression made sure of: nft does not test it twice. */
   #protocol: number | null = null;
+  /** Nothing follows the words. */
+  #isWhole = true;
 
-  constructor(family: NftFamily, text: string) {
+  constructor(family: NftFamily) {
     this.#family = family;
-    this.#words = new WordReader(text.split(' '));
   }
 
-  compile(): Expression[] | null {
-    while (!this.#words.isAtEnd) {
-      if (!this.#step()) return null;
+  /** The expressions of a rule's text (without its comment), or null when it has a form that is left to libnftables. */
+  compile(text: string): readonly Expression[] | null {
+    const end = text.indexOf(ACTION);
+    if (end < 0) return this.#compile(text, true);
+    const action = this.#action(text.slice(end + 1));
+    const out = action === null ? null : this.#compile(text.slice(0, end), false);
+    if (action !== null) out?.push(action);
+    return out;
+  }
+
+  #action(text: string): Expression | null {
+    let action = this.#actions.get(text);
+    if (action === undefined) {
+      const out = this.#compile(text, true);
+      // A match of a port would depend on the matches before.
+      if (out === null || this.#protocol !== null) return null;
+      action = constant(...out);
+      this.#actions.set(text, action);
     }
+    return action;
+  }
+
+  #compile(text: string, isWhole: boolean): Expression[] | null {
+    this.#words = new WordReader(text.split(' '));
+    this.#isWhole = isWhole;
+    this.#protocol = null;
+    this.#out = [];
+    while (!this.#words.isAtEnd) if (!this.#step()) return null;
     return this.#out;
+  }
+
+  /** Whether the rule ends here. */
+  get #isAtEnd(): boolean {
+    return this.#isWhole && this.#words.isAtEnd;
   }
 
   /** One match or statement; false for a form that is not known. */
@@ -103,14 +135,14 @@ class RuleCompiler {
     const word = this.#words.next();
     switch (word) {
       case 'counter':
-        this.#out.push({ kind: 'counter' });
+        this.#out.push(COUNTER);
         return true;
       case 'accept':
       case 'drop':
       case 'return':
       case 'continue':
         this.#out.push({ kind: 'verdict', code: VERDICT_CODE[word] });
-        return this.#words.isAtEnd;
+        return this.#isAtEnd;
       case 'jump':
       case 'goto':
         return this.#jump(word);
@@ -136,10 +168,10 @@ class RuleCompiler {
         return this.#arpReply();
       case 'notrack':
         this.#out.push({ kind: 'notrack' });
-        return this.#words.isAtEnd;
+        return this.#isAtEnd;
       case 'masquerade':
         this.#out.push({ kind: 'masquerade', flags: this.#words.take('fully-random') ? FULLY_RANDOM : 0 });
-        return this.#words.isAtEnd;
+        return this.#isAtEnd;
       default:
         return false;
     }
@@ -149,7 +181,7 @@ class RuleCompiler {
     const chain = this.#words.next();
     if (chain === '' || /["{}]/.test(chain)) return false;
     this.#out.push({ kind: 'verdict', code: VERDICT_CODE[verb], chain });
-    return this.#words.isAtEnd;
+    return this.#isAtEnd;
   }
 
   #meta(): boolean {
@@ -158,13 +190,12 @@ class RuleCompiler {
   }
 
   #mark(): boolean {
-    const load: Expression = { kind: 'meta', key: META.mark, register: FIRST_REGISTER };
     if (this.#words.take('&')) {
       const [mask, operator, value] = [this.#words.next(), this.#words.next(), this.#words.next()];
       if (!HEX.test(mask) || (operator !== '==' && operator !== '!=')) return false;
       if (value !== '0' && !HEX.test(value)) return false;
       this.#out.push(
-        load,
+        LOAD_MARK,
         { kind: 'bitwise', mask: u32(Number(mask)), xor: u32(0) },
         { kind: 'compare', negated: operator === '!=', value: u32(Number(value)) },
       );
@@ -173,30 +204,29 @@ class RuleCompiler {
     if (!this.#words.take('set', 'mark')) return false;
     const [operator, operand] = [this.#words.next(), this.#words.next()];
     const xor = operator === '&' && this.#words.take('^') ? this.#words.next() : '0x0';
-    if (!HEX.test(operand) || !HEX.test(xor) || !this.#words.isAtEnd) return false;
+    if (!HEX.test(operand) || !HEX.test(xor) || !this.#isAtEnd) return false;
     const bits = Number(operand);
-    if (operator === 'or') this.#out.push(load, { kind: 'bitwise', mask: u32(~bits), xor: u32(bits) });
-    else if (operator === '&') this.#out.push(load, { kind: 'bitwise', mask: u32(bits), xor: u32(Number(xor)) });
+    if (operator === 'or') this.#out.push(LOAD_MARK, { kind: 'bitwise', mask: u32(~bits), xor: u32(bits) });
+    else if (operator === '&') this.#out.push(LOAD_MARK, { kind: 'bitwise', mask: u32(bits), xor: u32(Number(xor)) });
     else return false;
-    this.#out.push({ kind: 'set-mark' });
+    this.#out.push(SET_MARK);
     return true;
   }
 
   #interface(which: 'iifname' | 'oifname'): boolean {
-    const key = which === 'iifname' ? META.iifname : META.oifname;
     const word = this.#words.next();
-    this.#out.push({ kind: 'meta', key, register: FIRST_REGISTER });
+    this.#out.push(LOAD_INTERFACE[which]);
     if (word === 'vmap') {
       const map = this.#words.next();
       this.#out.push({ kind: 'verdict-map', map: map.slice(1) });
-      return map.length > 1 && map.startsWith('@') && this.#words.isAtEnd;
+      return map.length > 1 && map.startsWith('@') && this.#isAtEnd;
     }
     const isQuoted = word.length > 2 && word.startsWith('"') && word.endsWith('"');
     const name = isQuoted ? word.slice(1, -1) : word;
     const isPrefix = name.endsWith('*');
     const bytes = Buffer.from(isPrefix ? name.slice(0, -1) : name);
     if (bytes.length === 0 || bytes.length >= INTERFACE_NAME_LENGTH || /[\\"]/.test(name)) return false;
-    const value = isPrefix ? bytes : Buffer.concat([bytes, Buffer.alloc(INTERFACE_NAME_LENGTH - bytes.length)]);
+    const value = isPrefix ? bytes : Buffer.concat([bytes], INTERFACE_NAME_LENGTH);
     this.#out.push({ kind: 'compare', negated: false, value });
     return true;
   }
@@ -205,12 +235,12 @@ class RuleCompiler {
     const layout = LAYOUT[this.#family];
     const side = this.#words.next();
     if (this.#family === 'arp' || word !== layout.word || (side !== 'saddr' && side !== 'daddr')) return false;
-    const offset = side === 'saddr' ? layout.source : layout.dest;
-    if (this.#words.take('.', 'meta', 'l4proto', '.', 'th')) return this.#portSet(offset, layout.length);
+    const place = layout[side];
+    if (this.#words.take('.', 'meta', 'l4proto', '.', 'th')) return this.#portSet(place);
     const negated = this.#words.take('!=');
     const operand = this.#words.next();
-    if (!operand.startsWith('@')) return this.#network(operand, offset, negated);
-    this.#loadNetwork(offset, layout.length);
+    if (!operand.startsWith('@')) return this.#network(operand, place, negated);
+    this.#out.push(place.load);
     return this.#lookup(operand, negated);
   }
 
@@ -220,34 +250,31 @@ class RuleCompiler {
     return true;
   }
 
-  #network(net: string, offset: number, negated: boolean): boolean {
-    const { length: full } = LAYOUT[this.#family];
+  #network(net: string, place: AddressPlace, negated: boolean): boolean {
+    const { length: full, load } = place;
     const cidr = parseCidr(net.includes('/') ? net : `${net}/${full * 8}`);
     if (cidr === null || (cidr.family === 4) !== (full === 4) || cidr.length === 0) return false;
     const bytes = addressBytes(cidr.family, cidr.value);
     if (cidr.length % 8 === 0) {
       // Whole bytes: only they are loaded.
-      this.#loadNetwork(offset, cidr.length / 8);
-      this.#out.push({ kind: 'compare', negated, value: bytes.subarray(0, cidr.length / 8) });
+      const length = cidr.length / 8;
+      this.#out.push(length === full ? load : payload({ ...place, length }));
+      this.#out.push({ kind: 'compare', negated, value: bytes.subarray(0, length) });
       return true;
     }
     const ones = (1n << BigInt(full * 8)) - (1n << BigInt(full * 8 - cidr.length));
-    this.#loadNetwork(offset, full);
     this.#out.push(
+      load,
       { kind: 'bitwise', mask: addressBytes(cidr.family, ones), xor: Buffer.alloc(full) },
       { kind: 'compare', negated, value: bytes },
     );
     return true;
   }
 
-  #loadNetwork(offset: number, length: number, register = FIRST_REGISTER): void {
-    this.#out.push({ kind: 'payload', base: HEADER.network, offset, length, register });
-  }
-
   #loadPort(side: string, register: number): boolean {
-    const offset = side === 'sport' ? 0 : 2;
-    this.#out.push({ kind: 'payload', base: HEADER.transport, offset, length: 2, register });
-    return side === 'sport' || side === 'dport';
+    if (side !== 'sport' && side !== 'dport') return false;
+    this.#out.push(register === FIRST_REGISTER ? LOAD_PORT[side] : { ...payload(PORTS[side]), register });
+    return true;
   }
 
   #ports(protocol: number): boolean {
@@ -264,12 +291,11 @@ class RuleCompiler {
     return true;
   }
 
-  #portSet(offset: number, length: number): boolean {
+  #portSet({ load, length }: AddressPlace): boolean {
     const side = this.#words.next();
     const negated = this.#words.take('!=');
     const words = length / 4;
-    this.#loadNetwork(offset, length);
-    this.#out.push({ kind: 'meta', key: META.protocol, register: wordRegister(words) });
+    this.#out.push(load, { kind: 'meta', key: META.protocol, register: wordRegister(words) });
     return this.#loadPort(side, wordRegister(words + 1)) && this.#lookup(this.#words.next(), negated);
   }
 
@@ -305,7 +331,7 @@ class RuleCompiler {
     const name = this.#words.next();
     const number = DECIMAL.test(name) ? Number(name) : PROTOCOLS[name];
     if (number === undefined || number > 255) return false;
-    if (negated) this.#testProtocol(number, true);
+    if (negated) this.#out.push(protocolTest(number, true));
     else this.#require(number);
     return true;
   }
@@ -313,14 +339,7 @@ class RuleCompiler {
   #require(protocol: number): void {
     if (this.#protocol === protocol) return;
     this.#protocol = protocol;
-    this.#testProtocol(protocol, false);
-  }
-
-  #testProtocol(protocol: number, negated: boolean): void {
-    this.#out.push(
-      { kind: 'meta', key: META.protocol, register: FIRST_REGISTER },
-      { kind: 'compare', negated, value: Buffer.from([protocol]) },
-    );
+    this.#out.push(protocolTest(protocol, false));
   }
 
   #fib(): boolean {
@@ -349,10 +368,11 @@ class RuleCompiler {
     const type = DECIMAL.test(name) ? Number(name) : ICMP_TYPES[name];
     if (type === undefined || type > 255) return false;
     this.#require(PROTOCOLS['icmpv6'] ?? 0);
-    this.#out.push(
-      { kind: 'payload', base: HEADER.transport, offset: 0, length: 1, register: FIRST_REGISTER },
-      { kind: 'compare', negated, value: Buffer.from([type]) },
-    );
+    this.#out.push(payload({ base: HEADER.transport, offset: 0, length: 1 }), {
+      kind: 'compare',
+      negated,
+      value: Buffer.from([type]),
+    });
     return true;
   }
 
@@ -360,15 +380,8 @@ class RuleCompiler {
     if (!this.#words.take('operation', 'reply', 'arp', 'saddr', 'ip')) return false;
     const address = parseAddress(this.#words.next());
     if (address === null || address.family !== 4 || this.#family !== 'arp') return false;
-    this.#loadNetwork(6, 2);
-    this.#out.push({ kind: 'compare', negated: false, value: u16(ARP_OPERATION.reply) });
-    this.#loadNetwork(LAYOUT.arp.source, LAYOUT.arp.length);
+    this.#out.push(ARP_REPLY, LAYOUT.arp.saddr.load);
     this.#out.push({ kind: 'compare', negated: false, value: addressBytes(4, address.value) });
     return true;
   }
-}
-
-/** The expressions of a rule's text (without its comment), or null when it has a form that is left to libnftables. */
-export function compileRule(family: NftFamily, text: string): Expression[] | null {
-  return new RuleCompiler(family, text).compile();
 }

@@ -1,10 +1,11 @@
 // Turns a transaction's text, as script.ts writes it, into one netlink batch. A statement of another form gives null:
 // then the whole transaction is libnftables's.
 import type { TimeSlices } from '../../base/time-slices.js';
+import type { Expression } from '../../kernel/netlink/nf-expressions.js';
 import type { Batch, ElementKind } from '../../kernel/netlink/nf-tables.js';
 import { NfBatch, type SetForm } from '../../kernel/netlink/nf-batch.js';
 import type { ChainRules, NftFamily, SetElements, Statement } from './io.js';
-import { compileRule } from './rule-compiler.js';
+import { RuleCompiler } from './rule-compiler.js';
 
 const FIRST = /^(?:add|flush|delete) (?:table|chain|set|map) (ip|ip6|arp) (\S+)(?: |$)/;
 const TABLE = /^(add|delete) table (?:ip|ip6|arp) \S+$/;
@@ -38,6 +39,10 @@ export function elementKind(type: string, isInterval: boolean): ElementKind | nu
   return type === 'ifname : verdict' ? 'interface-goto' : null;
 }
 
+const STATEMENT_BYTES = 128;
+const RULE_BYTES = 384;
+const ELEMENT_BYTES = 72;
+
 /** What the compiler has to know: `family table set` → kind of its elements. */
 export type ElementKinds = ReadonlyMap<string, ElementKind>;
 
@@ -47,11 +52,14 @@ class ScriptCompiler {
   readonly #batch: NfBatch;
   readonly #kinds: ElementKinds;
   readonly #prefix: string;
+  readonly #rule: (text: string) => readonly Expression[] | null;
 
   constructor(batch: NfBatch, kinds: ElementKinds) {
     this.#batch = batch;
     this.#kinds = kinds;
     this.#prefix = `${batch.family} ${batch.table}`;
+    const compiler = new RuleCompiler(batch.family);
+    this.#rule = (text) => compiler.compile(text);
   }
 
   statement(statement: Statement): boolean {
@@ -63,11 +71,9 @@ class ScriptCompiler {
 
   #rules({ table, chain, texts, comments }: ChainRules): boolean {
     if (table !== this.#prefix) return false;
-    const { family } = this.#batch;
     this.#batch.openRules(chain);
     for (const [index, text] of texts.entries()) {
-      const isKnown = this.#batch.addRule(text, comments[index] ?? '', (unknown) => compileRule(family, unknown));
-      if (!isKnown) return false;
+      if (!this.#batch.addRule(text, comments[index] ?? '', this.#rule)) return false;
     }
     return true;
   }
@@ -113,6 +119,17 @@ class ScriptCompiler {
   }
 }
 
+/** About how many bytes a script takes, rather more. */
+function sizeOf(statements: readonly Statement[]): number {
+  let bytes = 0;
+  for (const statement of statements) {
+    if (typeof statement === 'string') bytes += STATEMENT_BYTES;
+    else if ('chain' in statement) bytes += statement.texts.length * RULE_BYTES;
+    else bytes += statement.elements.length * ELEMENT_BYTES;
+  }
+  return bytes;
+}
+
 function openScript(
   statements: readonly Statement[],
   kinds: ElementKinds,
@@ -126,7 +143,7 @@ function openScript(
           .join(' ');
   const [family, table] = prefix?.split(' ') ?? [];
   if (family === undefined || table === undefined) return null;
-  const batch = new NfBatch(family as NftFamily, table);
+  const batch = new NfBatch(family as NftFamily, table, sizeOf(statements));
   return { batch, compiler: new ScriptCompiler(batch, kinds) };
 }
 
