@@ -1,37 +1,41 @@
 // The hash that a rule carries in its comment: each rule's hash covers the chain name and every rule before it, so
 // that equal hashes at an index mean equal chains up to there (dataplane.md 3.12).
-import { SHA224_LENGTH, sha224Into } from '../base/digest.js';
+import { writeBase64Url, writeUtf8 } from '../base/buffer-text.js';
+import { sha224Base64Url } from '../base/digest.js';
 
 /** Characters of the base64url text that are kept. */
 const HASH_LENGTH = 16;
-const HASH_BYTES = (HASH_LENGTH * 3) / 4;
+/** Bytes of a SHA-224 digest. */
+const DIGEST_BYTES = 28;
+const SCRATCH_BYTES = 1024;
 
 /** Room for what is hashed next: the previous digest and a text. One for all chains, because nothing awaits in between. */
-let scratch = Buffer.allocUnsafeSlow(4096);
+const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+/** The first so many bytes of it: a view costs as much as a quarter of a digest. */
+const heads: (Buffer | undefined)[] = [];
 
 /** Running hash over the rules of one chain; use it once, rule by rule in order. */
 export class HashChain {
-  readonly #previous = Buffer.allocUnsafe(SHA224_LENGTH);
+  /** Digest of all so far, in base64url. */
+  #digest: string;
 
   /** `chainName` as the back end hashes it: layer-prefixed in nft, with `*appends*` for always-appended rules. */
   constructor(chainName: string) {
-    this.#take(chainName, 0);
+    this.#digest = digestOf('', chainName);
   }
 
   /** Takes the next rule's text in and returns that rule's hash, 16 characters of base64url. */
   next(ruleText: string): string {
-    this.#previous.copy(scratch);
-    this.#take(ruleText, SHA224_LENGTH);
-    return this.#previous.toString('base64url', 0, HASH_BYTES);
+    this.#digest = digestOf(this.#digest, ruleText);
+    return this.#digest.slice(0, HASH_LENGTH);
   }
+}
 
-  #take(text: string, offset: number): void {
-    const room = offset + text.length * 3;
-    if (room > scratch.length) {
-      const larger = Buffer.allocUnsafeSlow(room * 2);
-      scratch.copy(larger, 0, 0, offset);
-      scratch = larger;
-    }
-    sha224Into(this.#previous, scratch.subarray(0, offset + scratch.write(text, offset)));
+function digestOf(previous: string, text: string): string {
+  if (DIGEST_BYTES + text.length * 3 > SCRATCH_BYTES) {
+    return sha224Base64Url(Buffer.concat([Buffer.from(previous, 'base64url'), Buffer.from(text)]));
   }
+  const start = previous === '' ? 0 : writeBase64Url(scratch, previous, 0);
+  const length = start + writeUtf8(scratch, text, start);
+  return sha224Base64Url((heads[length] ??= scratch.subarray(0, length)));
 }

@@ -1,6 +1,7 @@
 // Netlink messages as bytes: building and parsing headers and attributes (RFC 3549, include/uapi/linux/netlink.h).
 // Pure; everything is host byte order (little endian on all machines we run on) unless a method says `Be`.
 import { endianness } from 'node:os';
+import { writeUtf8 } from '../../base/buffer-text.js';
 import { BugError } from '../../base/errors.js';
 
 /** struct nlmsghdr: length, type, flags, sequence, port id. */
@@ -34,9 +35,6 @@ const TYPE_MASK = 0x3fff;
 
 /** nft's type of a comment in user data. */
 const COMMENT = 0;
-
-/** Plain texts up to this length are copied here, because a call of Buffer's costs more than they do. */
-const SHORT_TEXT = 48;
 
 if (endianness() !== 'LE') throw new BugError('The netlink codec is written for little-endian machines');
 
@@ -152,16 +150,7 @@ export class MessageWriter {
   /** The UTF-8 bytes of a text, without an end. */
   text(value: string): this {
     this.#reserve(value.length * 3);
-    const start = this.#length;
-    let at = 0;
-    if (value.length <= SHORT_TEXT) {
-      for (; at < value.length; at++) {
-        const code = value.charCodeAt(at);
-        if (code > 0x7f) break;
-        this.#buffer[start + at] = code;
-      }
-    }
-    this.#length = start + (at === value.length ? at : this.#buffer.write(value, start, 'utf8'));
+    this.#length += writeUtf8(this.#buffer, value, this.#length);
     return this;
   }
 

@@ -81,7 +81,8 @@ function statement(text: string, { match, action }: Rule): string | null {
     // The first occurrence is the match: texts of other matches hold no interface names, and actions come later.
     quoted = quoted.replace(`${key} ${name}`, () => `${key} "${name}"`);
   }
-  return UNSAFE.test(quoted.replace(QUOTED, '')) ? null : quoted;
+  // A quote is among what is looked for: a text without one needs no second look.
+  return UNSAFE.test(quoted) && UNSAFE.test(quoted.replace(QUOTED, '')) ? null : quoted;
 }
 
 function usedSets(rules: readonly Rule[]): string[] {
