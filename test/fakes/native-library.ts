@@ -10,6 +10,8 @@ export const MUTE: NativeLibrary = {
   connect: () => -1,
   send: (_fd, _data, length) => length,
   sendInThread: (_fd, _data, length) => Promise.resolve(length),
+  writePieces: (_fd, pieces) => pieces.reduce((sum, { length }) => sum + length, 0),
+  writePiecesInThread: (_fd, pieces) => Promise.resolve(pieces.reduce((sum, { length }) => sum + length, 0)),
   recv: () => -1,
   getsockopt: () => -1,
   getsockoptInThread: () => Promise.resolve(-1),

@@ -11,6 +11,10 @@ export interface NativeLibrary {
   send(fd: number, data: Buffer, length: number, flags: number): number;
   /** The same in a thread of the pool, for large data; errno is not known afterwards. `data` must not change meanwhile. */
   sendInThread(fd: number, data: Buffer, length: number, flags: number): Promise<number>;
+  /** One writev of all pieces, in order: to a socket, one message. */
+  writePieces(fd: number, pieces: readonly Buffer[]): number;
+  /** The same in a thread of the pool; errno is not known afterwards. The pieces must not change meanwhile. */
+  writePiecesInThread(fd: number, pieces: readonly Buffer[]): Promise<number>;
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   setsockopt(fd: number, level: number, option: number, value: Buffer, length: number): number;
   /** `length` is a 32-bit size, in and out. */
@@ -66,6 +70,8 @@ function load(): NativeLoad {
     const koffi = require('koffi') as Koffi;
     const libc = koffi.load('libc.so.6');
     const call = <T>(definition: string): T => libc.func(definition) as T;
+    koffi.struct('iovec', { base: 'const uint8_t *', length: 'size_t' });
+    const writev = libc.func('long writev(int fd, const iovec *pieces, int count)');
     koffi.struct('sock_fprog', { length: 'uint16_t', instructions: 'const uint8_t *' });
     const setFilter = libc.func(
       'int setsockopt(int fd, int level, int option, const sock_fprog *value, uint32_t length)',
@@ -78,6 +84,8 @@ function load(): NativeLoad {
       connect: call('int connect(int fd, const uint8_t *address, uint32_t length)'),
       send,
       sendInThread: (...args) => inThread(send, args),
+      writePieces: (fd, pieces) => writev(fd, pieces.map(vectorOf), pieces.length),
+      writePiecesInThread: (fd, pieces) => inThread(writev, [fd, pieces.map(vectorOf), pieces.length]),
       recv: call('long recv(int fd, uint8_t *data, size_t length, int flags)'),
       setsockopt: call('int setsockopt(int fd, int level, int option, const uint8_t *value, uint32_t length)'),
       getsockopt,
@@ -103,6 +111,10 @@ function load(): NativeLoad {
   } catch (error) {
     return { library: null, reason: `koffi cannot be used: ${errorMessage(error)}` };
   }
+}
+
+function vectorOf(piece: Buffer): { readonly base: Buffer; readonly length: number } {
+  return { base: piece, length: piece.length };
 }
 
 /** Calls a function in a thread of the pool; its buffers must not be touched meanwhile. */

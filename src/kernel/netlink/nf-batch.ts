@@ -25,10 +25,7 @@ const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
 const TABLE = { name: 1, flags: 2 } as const;
 const CHAIN = { table: 1, name: 3, hook: 4, type: 7 } as const;
 const HOOK = { number: 1, priority: 2 } as const;
-const RULE = { table: 1, chain: 2, expressions: 4, compat: 5, userData: 7 } as const;
-/** What extensions of iptables are told of the rule that they are in. */
-const COMPAT = { protocol: 1, flags: 2 } as const;
-const COMPAT_INVERTED = 2;
+const RULE = { table: 1, chain: 2, expressions: 4, userData: 7 } as const;
 const SET = {
   table: 1,
   name: 2,
@@ -67,12 +64,6 @@ export interface ChainHook {
   readonly priority: number;
 }
 
-/** The protocol that a rule of iptables is for; 0 = any. */
-export interface RuleProtocol {
-  readonly number: number;
-  readonly isNegated: boolean;
-}
-
 const INITIAL_BYTES = 16 * 1024;
 const VERDICT_DATA = 0xffffff00;
 const VERDICT_DATA_LENGTH = 16;
@@ -84,7 +75,6 @@ export class NfBatch {
   readonly #writer: MessageWriter;
   /** Text of a rule → where its expressions were written first. */
   readonly #texts = new Map<string, number>();
-  readonly #compat = new Map<number, Buffer>();
   /** What begins every rule of the chain whose rules are written. */
   #place: { readonly chain: string; readonly head: Buffer } = { chain: '', head: Buffer.alloc(0) };
   #setId = 1;
@@ -168,40 +158,6 @@ export class NfBatch {
     return true;
   }
 
-  /** Adds a rule of iptables at the end of a chain, or before all others. `parts` are its expressions, encoded. */
-  addCompatRule(
-    chain: string,
-    parts: readonly Buffer[],
-    protocol: RuleProtocol,
-    place: 'first' | 'last' = 'last',
-  ): void {
-    this.openRules(chain);
-    const { head } = this.#place;
-    const writer = place === 'last' ? this.#beginWith(head) : this.#begin(MESSAGE.newRule, FLAG.create);
-    if (place === 'first') writer.bytes(head.subarray(HEAD_LENGTH));
-    let length = ATTRIBUTE_HEADER_LENGTH;
-    for (const part of parts) length += part.length;
-    writer.u16(length).u16(RULE.expressions | NESTED);
-    for (const part of parts) writer.bytes(part);
-    writer.bytes(this.#compatOf(protocol)).end();
-  }
-
-  /** What most rules say alike. */
-  #compatOf(protocol: RuleProtocol): Buffer {
-    const key = protocol.isNegated ? -1 - protocol.number : protocol.number;
-    let bytes = this.#compat.get(key);
-    if (bytes === undefined) {
-      const writer = new MessageWriter(32).nested(RULE.compat, (compat) =>
-        compat
-          .attributeU32Be(COMPAT.protocol, protocol.number)
-          .attributeU32Be(COMPAT.flags, protocol.isNegated ? COMPAT_INVERTED : 0),
-      );
-      bytes = writer.finish();
-      this.#compat.set(key, bytes);
-    }
-    return bytes;
-  }
-
   addSet(name: string, form: SetForm): void {
     const writer = this.#begin(MESSAGE.newSet, FLAG.create)
       .attributeString(SET.table, this.table)
@@ -245,15 +201,14 @@ export class NfBatch {
   }
 
   /**
-   * Ends the batch; its last message asks for the one acknowledgement, if one is wanted. The messages have no sequence
-   * numbers yet: they get them from the socket that sends them.
+   * Ends the batch; its last message asks for the one acknowledgement. The messages have no sequence numbers yet: they get
+   * them from the socket that sends them.
    */
-  finish(asksForAnswer = true): Batch {
+  finish(): Batch {
     const lastStart = this.#lastStart;
     this.#mark(BATCH_END);
     const bytes = this.#writer.finish();
-    if (asksForAnswer)
-      bytes.writeUInt16LE(bytes.readUInt16LE(lastStart + FLAGS_OFFSET) | FLAG.ack, lastStart + FLAGS_OFFSET);
+    bytes.writeUInt16LE(bytes.readUInt16LE(lastStart + FLAGS_OFFSET) | FLAG.ack, lastStart + FLAGS_OFFSET);
     return { bytes, messages: this.#writer.count };
   }
 
@@ -276,26 +231,6 @@ export class NfBatch {
   }
 }
 
-/** Batches as one, all or nothing. None of them may be finished yet, and none is of use afterwards. */
-export function joinBatches(batches: readonly NfBatch[]): Batch {
-  const [only] = batches;
-  if (only !== undefined && batches.length === 1) return only.finish();
-  const last = batches.length - 1;
-  let messages = 0;
-  const parts = batches.map((batch, index) => {
-    // One answer is waited for: a success must be that of the last.
-    const finished = batch.finish(index === last);
-    const [skipped, dropped] = [index === 0 ? 0 : 1, index === last ? 0 : 1];
-    messages += finished.messages - skipped - dropped;
-    return finished.bytes.subarray(skipped * HEAD_LENGTH, finished.bytes.length - dropped * HEAD_LENGTH);
-  });
-  return { bytes: Buffer.concat(parts), messages };
-}
-
-/** Header and struct nfgenmsg: all that the messages have that begin and end a batch. */
-const HEAD_LENGTH = 20;
-const ATTRIBUTE_HEADER_LENGTH = 4;
 /** Offset of nlmsg_flags in a header. */
 const FLAGS_OFFSET = 6;
-const NESTED = 0x8000;
 const NONE: readonly Expression[] = [];

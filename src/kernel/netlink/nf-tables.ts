@@ -166,6 +166,12 @@ export interface Batch {
   readonly messages: number;
 }
 
+/** The same in pieces, which go to the kernel together. */
+export interface PiecedBatch {
+  readonly bytes: readonly Buffer[];
+  readonly messages: number;
+}
+
 /** nf_tables over one netlink socket, kept open: closing one that has deleted something costs an RCU grace period. */
 export class NfTablesNetlink {
   readonly #socket: NetlinkSocket;
@@ -195,10 +201,16 @@ export class NfTablesNetlink {
    * Commits a batch whose last message asks for an acknowledgement; numbers its messages.
    * @throws NetlinkError when the kernel refuses the batch; nothing of it is then in force.
    */
-  async commit({ bytes, messages }: Batch): Promise<void> {
-    numberMessages(bytes, this.#socket.takeSequences(messages));
+  async commit({ bytes, messages }: Batch | PiecedBatch): Promise<void> {
+    const pieces = Buffer.isBuffer(bytes) ? [bytes] : bytes;
+    let sequence = this.#socket.takeSequences(messages);
+    let length = 0;
+    for (const piece of pieces) {
+      sequence = numberMessages(piece, sequence);
+      length += piece.length;
+    }
     const acks =
-      bytes.length < BYTES_IN_PLACE ? this.#socket.exchange(bytes, 1) : await this.#socket.exchangeInThread(bytes, 1);
+      length < BYTES_IN_PLACE ? this.#socket.exchange(bytes, 1) : await this.#socket.exchangeInThread(bytes, 1);
     throwFailure('nf_tables transaction', acks);
   }
 

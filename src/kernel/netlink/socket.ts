@@ -118,7 +118,7 @@ export class NetlinkSocket {
    * @throws NetlinkError when the socket itself fails; failed requests are in the acknowledgements.
    */
   exchange(
-    data: Buffer,
+    data: Buffer | readonly Buffer[],
     expectedAcks: number,
     onMessage: (message: ReceivedMessage) => void = () => undefined,
   ): Acknowledgement[] {
@@ -127,11 +127,14 @@ export class NetlinkSocket {
   }
 
   /** The same for data so large that the kernel's work would hold up everything else: it is sent in a thread. */
-  async exchangeInThread(data: Buffer, expectedAcks: number): Promise<Acknowledgement[]> {
+  async exchangeInThread(data: Buffer | readonly Buffer[], expectedAcks: number): Promise<Acknowledgement[]> {
     this.#drain();
-    if (data.length > BUFFER_BYTES) this.#setOption(SOL_SOCKET, SO_SNDBUFFORCE, data.length);
-    const sent = await this.#library.sendInThread(this.#fd, data, data.length, 0);
-    if (sent !== data.length) throw new NetlinkError(`send of ${data.length} netlink bytes failed`, EIO, 'EIO');
+    const length = lengthOf(data);
+    if (length > BUFFER_BYTES) this.#setOption(SOL_SOCKET, SO_SNDBUFFORCE, length);
+    const sent = await (Buffer.isBuffer(data)
+      ? this.#library.sendInThread(this.#fd, data, length, 0)
+      : this.#library.writePiecesInThread(this.#fd, data));
+    if (sent !== length) throw new NetlinkError(`send of ${length} netlink bytes failed`, EIO, 'EIO');
     return this.#collect(expectedAcks, () => undefined);
   }
 
@@ -227,10 +230,13 @@ export class NetlinkSocket {
     this.#library.close(this.#fd);
   }
 
-  #send(data: Buffer): void {
+  #send(data: Buffer | readonly Buffer[]): void {
     this.#drain();
-    const sent = this.#library.send(this.#fd, data, data.length, 0);
-    if (sent !== data.length) throw this.#systemError(`send of ${data.length} netlink bytes`);
+    const length = lengthOf(data);
+    const sent = Buffer.isBuffer(data)
+      ? this.#library.send(this.#fd, data, length, 0)
+      : this.#library.writePieces(this.#fd, data);
+    if (sent !== length) throw this.#systemError(`send of ${length} netlink bytes`);
   }
 
   /** Replies of an earlier exchange that was given up must not be taken for those of the next. */
@@ -274,6 +280,10 @@ export class NetlinkSocket {
     const errno = this.#library.errno();
     return new NetlinkError(`${what} failed with ${errnoName(errno)}`, errno, errnoName(errno));
   }
+}
+
+function lengthOf(data: Buffer | readonly Buffer[]): number {
+  return Buffer.isBuffer(data) ? data.length : data.reduce((sum, piece) => sum + piece.length, 0);
 }
 
 /** A visitor that makes a message of what it is told of, without its header's numbers but the type. */

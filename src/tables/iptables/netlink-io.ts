@@ -4,7 +4,7 @@ import { type Clock, sleep } from '../../base/clock.js';
 import { NetlinkError, ToolError } from '../../base/errors.js';
 import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { IpsetIndex } from '../../kernel/netlink/ipset-index.js';
-import { joinBatches } from '../../kernel/netlink/nf-batch.js';
+import { joinCompatBatches } from '../../kernel/netlink/compat-batch.js';
 import type { NfTablesNetlink } from '../../kernel/netlink/nf-tables.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { CommitLedger } from '../commit-ledger.js';
@@ -151,7 +151,11 @@ export class NetlinkIptablesIo implements IptablesIo {
       return transaction === undefined ? [] : [{ restore, transaction }];
     });
     if (!parts.every(({ restore }) => this.#setsAreSame(restore.compiled))) throw new SetsChangedError();
-    await socket.commit(joinBatches(parts.map(({ transaction }) => transaction.batch)));
+    try {
+      await socket.commit(joinCompatBatches(parts.map(({ transaction }) => transaction.batch)));
+    } finally {
+      for (const { transaction } of parts) transaction.batch.release();
+    }
     for (const { restore, transaction } of parts) restore.done.push(transaction);
   }
 

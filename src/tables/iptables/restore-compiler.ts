@@ -3,11 +3,9 @@
 import type { TimeSlices } from '../../base/time-slices.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
-import { type ChainHook, NfBatch, type RuleProtocol } from '../../kernel/netlink/nf-batch.js';
-import { encodeExpressions } from '../../kernel/netlink/nf-expressions.js';
-import { commentMatch } from '../../kernel/netlink/xt-structs.js';
-import { dispatchRule } from './dispatch-rules.js';
-import { compileRule } from './rule-compiler.js';
+import { CompatBatch } from '../../kernel/netlink/compat-batch.js';
+import type { ChainHook } from '../../kernel/netlink/nf-batch.js';
+import { RuleForms } from './rule-forms.js';
 import { isComment } from './rule-matches.js';
 import { isChainName } from './rule-targets.js';
 
@@ -23,7 +21,7 @@ export interface CompileInput {
 
 /** One transaction, and the lines of the script (from 0) that it is. */
 export interface CompiledTransaction {
-  readonly batch: NfBatch;
+  readonly batch: CompatBatch;
   readonly firstLine: number;
   readonly lastLine: number;
 }
@@ -55,20 +53,21 @@ function hooks(type: string, priorities: Readonly<Record<string, number>>): Read
 const COMMENT_START = '-m comment --comment "';
 const PLAIN_COMMENT = /^[A-Za-z0-9_ @%+=:,./-]*$/;
 
-const ANY_PROTOCOL: RuleProtocol = { number: 0, isNegated: false };
-
-interface EncodedRule {
-  readonly before: Buffer;
-  readonly after: Buffer;
-  readonly protocol: RuleProtocol;
+/** A transaction that is being compiled. */
+interface OpenTransaction {
+  readonly batch: CompatBatch;
+  readonly table: TableName;
+  readonly firstLine: number;
+  /** What a rule means can depend on its table. */
+  readonly commented: RuleForms;
+  readonly plain: RuleForms;
 }
 
 class RestoreCompiler {
   readonly sets = new Map<string, IpsetNumber>();
   readonly transactions: CompiledTransaction[] = [];
   readonly #input: CompileInput;
-  readonly #rules = new Map<string, EncodedRule | null>();
-  #open: { readonly batch: NfBatch; readonly table: TableName; readonly firstLine: number } | null = null;
+  #open: OpenTransaction | null = null;
   #hooksMade = new Set<string>();
 
   constructor(input: CompileInput) {
@@ -90,12 +89,13 @@ class RestoreCompiler {
 
   #begin(table: string, firstLine: number): boolean {
     if (this.#open !== null || !isTable(table)) return false;
-    const batch = new NfBatch(this.#input.family === 4 ? 'ip' : 'ip6', table);
+    const { family } = this.#input;
+    const batch = new CompatBatch(family, table);
     batch.addTable();
-    this.#open = { batch, table, firstLine };
+    const place = { family, table, findSet: (name: string) => this.#findSet(name) };
+    const [commented, plain] = [new RuleForms(place, true), new RuleForms(place, false)];
+    this.#open = { batch, table, firstLine, commented, plain };
     this.#hooksMade = new Set();
-    // What a rule means can depend on its table.
-    this.#rules.clear();
     return true;
   }
 
@@ -125,28 +125,26 @@ class RestoreCompiler {
   }
 
   #rule(text: string, place: 'first' | 'last'): boolean {
+    const open = this.#open;
     const space = text.indexOf(' ', 3);
     const end = space < 0 ? text.length : space;
-    if (this.#open === null) return false;
-    const { batch, table } = this.#open;
+    if (open === null) return false;
     const chain = text.slice(3, end);
     if (!isChainName(chain) && !this.#hook(chain)) return false;
-    const commentStart = end + 1 + COMMENT_START.length;
-    let comment = '';
-    let body = text.slice(end + 1);
-    if (text.startsWith(COMMENT_START, end + 1)) {
-      const commentEnd = text.indexOf('"', commentStart);
-      const next = commentEnd + 1;
-      if (commentEnd < 0 || (next < text.length && text.charCodeAt(next) !== 0x20)) return false;
-      comment = text.slice(commentStart, commentEnd);
-      if (!isComment(comment) || !PLAIN_COMMENT.test(comment)) return false;
-      body = text.slice(next + 1);
+    if (!text.startsWith(COMMENT_START, end + 1)) {
+      const rule = open.plain.of(text.slice(end + 1));
+      if (rule !== null) open.batch.addRule(chain, rule.form, rule.names, place);
+      return rule !== null;
     }
-    const rule = this.#compile(table, body);
-    if (rule === null) return false;
-    const parts = comment === '' ? [rule.before, rule.after] : [rule.before, commentBytes(comment), rule.after];
-    batch.addCompatRule(chain, parts, rule.protocol, place);
-    return true;
+    const commentStart = end + 1 + COMMENT_START.length;
+    const commentEnd = text.indexOf('"', commentStart);
+    const next = commentEnd + 1;
+    if (commentEnd < 0 || (next < text.length && text.charCodeAt(next) !== 0x20)) return false;
+    const comment = text.slice(commentStart, commentEnd);
+    if (!isComment(comment) || !PLAIN_COMMENT.test(comment)) return false;
+    const rule = open.commented.of(text.slice(next + 1));
+    if (rule !== null) open.batch.addRule(chain, rule.form, [comment, ...rule.names], place);
+    return rule !== null;
   }
 
   /** Makes a chain of the kernel's hooks, which is no failure if it is there. */
@@ -157,25 +155,6 @@ class RestoreCompiler {
     if (!this.#hooksMade.has(name)) this.#open.batch.addChain(name, hook);
     this.#hooksMade.add(name);
     return true;
-  }
-
-  #compile(table: TableName, body: string): EncodedRule | null {
-    const dispatch = dispatchRule(body);
-    if (dispatch !== null) return { ...dispatch, protocol: ANY_PROTOCOL };
-    let rule = this.#rules.get(body);
-    if (rule === undefined) {
-      const compiled = compileRule({ family: this.#input.family, table, findSet: (name) => this.#findSet(name) }, body);
-      rule =
-        compiled === null
-          ? null
-          : {
-              before: encodeExpressions(compiled.before),
-              after: encodeExpressions(compiled.after),
-              protocol: compiled.protocol,
-            };
-      this.#rules.set(body, rule);
-    }
-    return rule;
   }
 
   #findSet(name: string): IpsetNumber | null {
@@ -189,16 +168,6 @@ class RestoreCompiler {
 
 function isTable(name: string): name is TableName {
   return Object.hasOwn(HOOKS, name);
-}
-
-/** A comment as expression: all but its text is always the same, and each rule has one. */
-const COMMENT = encodeExpressions([commentMatch('')]);
-const COMMENT_TEXT_OFFSET = COMMENT.length - 256;
-
-function commentBytes(text: string): Buffer {
-  const bytes = Buffer.from(COMMENT);
-  bytes.write(text, COMMENT_TEXT_OFFSET, 'latin1');
-  return bytes;
 }
 
 /** Compiles a script; null if one of its lines has a form that is not known here. */

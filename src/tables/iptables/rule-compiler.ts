@@ -3,7 +3,7 @@
 import { parseCidr } from '../../base/ip.js';
 import type { Family, TableName } from '../../model/family.js';
 import { addressBytes } from '../../kernel/netlink/address-bytes.js';
-import type { RuleProtocol } from '../../kernel/netlink/nf-batch.js';
+import type { RuleProtocol } from '../../kernel/netlink/compat-batch.js';
 import { type Expression, FIRST_REGISTER, HEADER, META } from '../../kernel/netlink/nf-expressions.js';
 import { compileMatch, isPortProtocol, type MatchContext, portTest } from './rule-matches.js';
 import { compileTarget } from './rule-targets.js';

@@ -225,6 +225,8 @@ function answering(errno: number): { readonly library: NativeLibrary; readonly s
       return length;
     },
     sendInThread: () => Promise.reject(new Error('not used')),
+    writePieces: () => -1,
+    writePiecesInThread: () => Promise.reject(new Error('not used')),
     recv: (_fd, data) => {
       if (waiting === null) return -1;
       const length = waiting.copy(data);

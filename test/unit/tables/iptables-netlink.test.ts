@@ -2,14 +2,21 @@
 // those of the tool is seen in test/kernel/iptables-compile.test.ts.
 import { describe, expect, test } from 'vitest';
 import { NetlinkError, ToolError } from '../../../src/base/errors.js';
-import { ADDRESS_TYPES, addressTypeMatch, multiportMatch, setMatch } from '../../../src/kernel/netlink/xt-structs.js';
+import {
+  ADDRESS_TYPES,
+  addressTypeMatch,
+  commentMatch,
+  multiportMatch,
+  setMatch,
+} from '../../../src/kernel/netlink/xt-structs.js';
 import { FLAG, parseMessages } from '../../../src/kernel/netlink/message.js';
-import type { Batch } from '../../../src/kernel/netlink/nf-tables.js';
+import type { Batch, PiecedBatch } from '../../../src/kernel/netlink/nf-tables.js';
 import type { Family } from '../../../src/model/family.js';
 import { CommitLedger } from '../../../src/tables/commit-ledger.js';
+import { type CompatRule, compatRuleBytes } from '../../../src/kernel/netlink/compat-batch.js';
 import { encodeExpressions } from '../../../src/kernel/netlink/nf-expressions.js';
-import { dispatchRule } from '../../../src/tables/iptables/dispatch-rules.js';
 import { compileRule } from '../../../src/tables/iptables/rule-compiler.js';
+import { RuleForms } from '../../../src/tables/iptables/rule-forms.js';
 import { readsOurForms } from '../../../src/tables/iptables/known-forms.js';
 import { NetlinkIptablesIo } from '../../../src/tables/iptables/netlink-io.js';
 import { compileRestore } from '../../../src/tables/iptables/restore-compiler.js';
@@ -82,31 +89,90 @@ describe('compileRestore', () => {
   });
 });
 
-describe('dispatchRule', () => {
-  const compiled = (body: string) => {
-    const rule = compileRule({ family: 4, table: 'filter', findSet: () => null }, body);
-    return rule === null ? null : { before: encodeExpressions(rule.before), after: encodeExpressions(rule.after) };
-  };
+describe('RuleForms', () => {
+  const others = [...SETS].map(([name, { index }]) => [name, { index: 0x1200 + index, family: 4 as const }] as const);
+  const sets = new Map([...SETS, ...others.map(([name, set]) => [`${name}-2`, set] as const)]);
+  const place = { family: 4 as const, table: 'filter' as const, findSet: (name: string) => sets.get(name) ?? null };
 
-  test.each([
+  function compiled(body: string, comment: string): string | null {
+    const rule = compileRule(place, body);
+    if (rule === null) return null;
+    const comments = comment === '' ? [] : [encodeExpressions([commentMatch(comment)])];
+    const parts = [encodeExpressions(rule.before), ...comments, encodeExpressions(rule.after)];
+    return compatRuleBytes(parts, rule.protocol).toString('hex');
+  }
+
+  function filled({ bytes, places }: CompatRule, texts: readonly string[]): string {
+    const copy = Buffer.from(bytes);
+    expect(texts).toHaveLength(places.length);
+    for (const [index, at] of places.entries()) copy.write(texts[index] ?? '', at, 'latin1');
+    return copy.toString('hex');
+  }
+
+  // Rules of one form come one after the other: the second is made of what the first left.
+  const BODIES = [
     '--in-interface cali1 --goto cali-fw-cali1',
+    '--in-interface cali2 --goto cali-fw-cali2',
+    '--out-interface cali3 --goto cali-fw-cali3',
     '--out-interface a --goto cali-t',
     '--out-interface abcdefghijklmno --goto cali-23456789012345678901234',
-  ])('makes of %s what the compiler makes', (body) => {
-    expect(dispatchRule(body)).toEqual(compiled(body));
-    expect(dispatchRule(body)).not.toBeNull();
+    '--in-interface cali+ --goto cali-fw',
+    '--in-interface cali1 --jump cali-fw-cali1',
+    '--in-interface cali2 --jump cali-fw-cali2',
+    '--jump cali-pi-one',
+    '--jump cali-pi-two',
+    '--goto cali-pi-two',
+    '-m mark --mark 0/0x20000 --jump cali-pi-one',
+    '-m mark --mark 0/0x20000 --jump cali-pi-two',
+    '-p tcp -m set --match-set cali40four src --jump ACCEPT',
+    '-p tcp -m set --match-set cali40four-2 src --jump ACCEPT',
+    '-p tcp -m set --match-set cali40four src -m set ! --match-set cali40four-2 dst --jump ACCEPT',
+    '-p tcp -m set --match-set cali40four-2 src -m set ! --match-set cali40four dst --jump ACCEPT',
+    '-m set --match-set cali40four src --jump cali-pi-one',
+    '-m set --match-set cali40four-2 src --jump cali-pi-one',
+    '-m comment --comment "a --match-set cali40four src" --jump DROP',
+    '-m comment --comment "a --match-set cali40four-2 src" --jump DROP',
+    '-m comment --comment "a --match-set cali40four src" -m set --match-set cali40four-2 src --jump DROP',
+    '-m comment --comment "a --jump cali-a"',
+    '--jump DROP',
+    '',
+  ];
+
+  test.each([['cali:0123456789abcdef'], ['x'], ['']])(
+    'with the comment "%s" they are what the compiler makes',
+    (comment) => {
+      const forms = new RuleForms(place, comment !== '');
+      for (const body of [...BODIES, ...BODIES.toReversed()]) {
+        const rule = forms.of(body);
+        expect(rule, body).not.toBeNull();
+        if (rule === null) continue;
+        expect(filled(rule.form, comment === '' ? rule.names : [comment, ...rule.names]), body).toBe(
+          compiled(body, comment),
+        );
+      }
+    },
+  );
+
+  test('rules that differ in names only share one form', () => {
+    const forms = new RuleForms(place, true);
+    const formOf = (body: string): CompatRule | undefined => forms.of(body)?.form;
+    expect(formOf(BODIES[0] ?? '')).toBe(formOf(BODIES[1] ?? ''));
+    expect(formOf('--jump cali-pi-one')).toBe(formOf('--jump cali-pi-two'));
+    expect(formOf(BODIES[13] ?? '')).toBe(formOf(BODIES[14] ?? ''));
   });
 
   test.each([
-    '--in-interface cali+ --goto cali-fw',
-    '--in-interface cali1 --jump cali-fw',
     '--in-interface abcdefghijklmnop --goto cali-fw',
     '--in-interface cali1 --goto cali-234567890123456789012345',
     '--in-interface cali1 --goto KUBE-FORWARD',
     '--in-interface cali1 --goto cali-fw ',
     '--in-interface cali1 --goto cali-fä',
-  ])('leaves %s alone', (body) => {
-    expect(dispatchRule(body)).toBeNull();
+    '--jump cali-f"',
+    '-m set --match-set cali60six src --jump DROP',
+    '-m set --match-set cali40none src --jump DROP',
+    '-m set --match-set cali40four',
+  ])('%s has none', (body) => {
+    expect(new RuleForms(place, true).of(body)).toBeNull();
   });
 });
 
@@ -156,9 +222,11 @@ function ioOver(commit: Commit): {
   const commits: number[] = [];
   const sets = new Map([['cali40four', 1]]);
   const netlink = {
-    commit: async ({ bytes, messages }: Batch): Promise<void> => {
+    commit: async ({ bytes, messages }: Batch | PiecedBatch): Promise<void> => {
       commits.push(messages);
-      await Promise.resolve(bytes).then(commit);
+      // Memory of what was sent is used again.
+      const sent = Buffer.isBuffer(bytes) ? Buffer.from(bytes) : Buffer.concat(bytes);
+      await Promise.resolve(sent).then(commit);
     },
   };
   const io = new NetlinkIptablesIo({
@@ -219,6 +287,27 @@ describe('NetlinkIptablesIo', () => {
     const answers = messages.map((batch) => batch.filter(({ flags }) => (flags & FLAG.ack) !== 0));
     expect(answers.map((asked) => asked.length)).toEqual([1, 1]);
     expect(answers[0]?.[0]).toBe(messages[0]?.at(-2));
+  });
+
+  test('sends more than one piece of memory holds, and uses the memory again', async () => {
+    const sent: Buffer[] = [];
+    const { io, byTool } = ioOver((bytes) => sent.push(bytes));
+    for (const rules of [1500, 10, 1500]) {
+      const lines = Array.from(
+        { length: rules },
+        (_, index) => `-A cali-a -m comment --comment "cali:${String(index).padStart(16, '0')}" --jump cali-${index}`,
+      );
+      await io.restore(4, script(...lines));
+      const messages = parseMessages(sent.at(-1) ?? Buffer.alloc(0));
+      expect(messages).toHaveLength(rules + 5);
+      for (const [index, { payload }] of messages.slice(4, -1).entries()) {
+        expect(payload.includes(`cali:${String(index).padStart(16, '0')}\0`)).toBe(true);
+        expect(payload.includes(`cali-${index}\0`)).toBe(true);
+      }
+    }
+    expect(byTool).toEqual([]);
+    expect(sent[2]).toEqual(sent[0]);
+    expect(sent[0]?.length).toBeGreaterThan(512 * 1024);
   });
 
   test('sends the scripts of single policies one by one, so that packets of one family do not wait for the other', async () => {
