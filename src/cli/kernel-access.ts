@@ -117,7 +117,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     },
     runner,
     routes: routes ?? tools,
-    ipSets: countIpSets(native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset), metrics),
+    ipSets: countIpSets(native === null ? commandIpSetIo(runner) : netlinkIpSetIo(native.ipset, clock), metrics),
     nft: countNft(nft?.io ?? commandNft, metrics),
     commits: nft?.ledger ?? null,
     taggedRules: native === null ? null : taggedRulesOf(native, clock),

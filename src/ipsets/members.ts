@@ -36,6 +36,7 @@ export function* withHalves(members: Iterable<string>): Generator<string> {
 
 /** `/32` and `/128` are left out, as the kernel prints them; `/0` is refused, as hash:net does (dataplane.md 1.4). */
 function canonicalNet(family: Family, text: string): string | null {
+  if (family === 4 && text.endsWith('/32')) return canonicalHost(family, text.slice(0, -3));
   if (!text.includes('/')) return canonicalHost(family, text);
   const cidr = parseCidr(text);
   if (cidr === null || cidr.family !== family || cidr.length === 0) return null;

@@ -1,7 +1,9 @@
 // The kernel's IP sets by netlink: the plane's restore lines are carried out without a process, runs of members of one
 // set in one message.
+import type { Clock } from '../base/clock.js';
 import { errorMessage, NetlinkError, ToolError } from '../base/errors.js';
 import { ownCopy } from '../base/own-copy.js';
+import { SLICE_MS, TimeSlices } from '../base/time-slices.js';
 import { type IpsetNetlink, type IpsetType } from '../kernel/netlink/ipset.js';
 import type { IpSetIo } from './kernel-set.js';
 
@@ -24,8 +26,11 @@ function isOwnType(type: string): type is IpsetType {
   return TYPES.has(type);
 }
 
-/** {@link IpSetIo} over an open ipset socket. */
-export function netlinkIpSetIo(ipset: IpsetNetlink): IpSetIo {
+/** So many members go to the kernel at once, which takes a millisecond or two. */
+const MEMBERS_PER_RUN = 1000;
+
+/** {@link IpSetIo} over an open ipset socket. Long scripts hand the event loop back between slices. */
+export function netlinkIpSetIo(ipset: IpsetNetlink, clock: Clock): IpSetIo {
   const shapes = new Map<string, SetShape>();
   const shapeOf = (name: string): SetShape => {
     const known = shapes.get(name);
@@ -55,7 +60,13 @@ export function netlinkIpSetIo(ipset: IpsetNetlink): IpSetIo {
           members: listed.members,
         };
       }),
-    restore: (script) => attempt('restore', () => runScript(ipset, shapes, shapeOf, script)),
+    restore: async (script) => {
+      try {
+        await runScript(ipset, shapes, shapeOf, script, new TimeSlices(clock, SLICE_MS));
+      } catch (error) {
+        throw error instanceof ToolError ? error : toolError('restore', error);
+      }
+    },
   };
 }
 
@@ -87,12 +98,13 @@ function toolError(what: string, error: unknown, inputLine?: number): ToolError 
   );
 }
 
-function runScript(
+async function runScript(
   ipset: IpsetNetlink,
   shapes: Map<string, SetShape>,
   shapeOf: (name: string) => SetShape,
   script: string,
-): void {
+  slices: TimeSlices,
+): Promise<void> {
   let run: MemberRun | null = null;
   const flush = (): void => {
     if (run !== null) runMembers(ipset, shapeOf, run);
@@ -103,8 +115,9 @@ function runScript(
     lineNumber += 1;
     const [verb = '', name = '', argument = '', ...rest] = line.split(' ');
     if (verb === 'add' || verb === 'del') {
-      if (run === null || run.verb !== verb || run.name !== name) {
+      if (run === null || run.verb !== verb || run.name !== name || run.members.length >= MEMBERS_PER_RUN) {
         flush();
+        if (slices.isOver()) await slices.pause();
         run = { verb, name, firstLine: lineNumber, members: [] };
       }
       run.members.push(argument);

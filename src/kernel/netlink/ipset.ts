@@ -1,7 +1,8 @@
 // The ipset subsystem of nfnetlink (include/uapi/linux/netfilter/ipset/ip_set.h): create, list, add, delete, swap,
 // destroy. About five times cheaper a member than ipset's text.
-import { parseCidr } from '../../base/ip.js';
+import { type Cidr, parseCidr, parseIpv4 } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
+import { addressBytes } from './address-bytes.js';
 import { type IpsetListing, IpsetReader } from './ipset-read.js';
 import type { NativeLibrary } from './library.js';
 import { attributeText, FLAG, MessageWriter, parseAttributes, type ReceivedMessage } from './message.js';
@@ -42,17 +43,15 @@ export type IpsetType = 'hash:ip' | 'hash:net' | 'hash:ip,port';
 /** Adds the attributes of one member, given in ipset's text form. */
 export function encodeMember(writer: MessageWriter, type: IpsetType, member: string): void {
   const comma = type === 'hash:ip,port' ? member.indexOf(',') : -1;
-  const cidr = parseCidr(comma < 0 ? member : member.slice(0, comma));
+  const address = comma < 0 ? member : member.slice(0, comma);
+  // Most members by far are single addresses of IPv4.
+  const plain = parseIpv4(address);
+  const cidr: Cidr | null = plain === null ? parseCidr(address) : { family: 4, value: plain, length: 32 };
   if (cidr === null) throw new NetlinkError(`"${member}" is not a member of a ${type} set`, 22, 'EINVAL');
-  writer.nested(DATA.ip, (inner) => {
-    if (cidr.family === 4) inner.attributeU32Be(IP_FORM.v4 | NET_BYTE_ORDER, cidr.value);
-    else {
-      const bytes = Buffer.alloc(16);
-      bytes.writeBigUInt64BE(cidr.value >> 64n, 0);
-      bytes.writeBigUInt64BE(cidr.value & 0xffff_ffff_ffff_ffffn, 8);
-      inner.attribute(IP_FORM.v6 | NET_BYTE_ORDER, bytes);
-    }
-  });
+  const ip = writer.open(DATA.ip);
+  if (cidr.family === 4) writer.attributeU32Be(IP_FORM.v4 | NET_BYTE_ORDER, cidr.value);
+  else writer.attribute(IP_FORM.v6 | NET_BYTE_ORDER, addressBytes(6, cidr.value));
+  writer.close(ip);
   if (type === 'hash:net') writer.attributeU8(DATA.cidr, cidr.length);
   if (comma >= 0) {
     const [proto = '', port = ''] = member.slice(comma + 1).split(':');
@@ -156,10 +155,13 @@ export class IpsetNetlink {
       // Without FLAG.exclusive the kernel takes a member that is there (or gone) already as done, as -exist does.
       const writer = this.#begin(command, FLAG.ack, family);
       writer.attributeString(ATTRIBUTE.setName, name).attributeU32Be(ATTRIBUTE.lineNumber | NET_BYTE_ORDER, 0);
-      writer.nested(ATTRIBUTE.adt, (adt) => {
-        for (const member of part) adt.nested(ATTRIBUTE.data, (data) => encodeMember(data, type, member));
-      });
-      writer.end();
+      const list = writer.open(ATTRIBUTE.adt);
+      for (const member of part) {
+        const data = writer.open(ATTRIBUTE.data);
+        encodeMember(writer, type, member);
+        writer.close(data);
+      }
+      writer.close(list).end();
       this.#check(what, writer);
     }
   }

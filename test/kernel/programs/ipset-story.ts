@@ -19,7 +19,7 @@ function createIo(kind: string | undefined): IpSetIo {
   if (kind === 'command') return commandIpSetIo(directRunner);
   const { library, reason } = loadNativeLibrary();
   if (library === null) throw new Error(reason);
-  return netlinkIpSetIo(new IpsetNetlink(library));
+  return netlinkIpSetIo(new IpsetNetlink(library), systemClock);
 }
 
 const io = createIo(process.argv[2]);

@@ -4,6 +4,7 @@ import { netlinkIpSetIo } from '../../../src/ipsets/netlink-io.js';
 import { isToolBroken } from '../../../src/ipsets/tool-failure.js';
 import { IpsetNetlink } from '../../../src/kernel/netlink/ipset.js';
 import { NfTablesNetlink } from '../../../src/kernel/netlink/nf-tables.js';
+import { systemClock } from '../../../src/kernel/system-clock.js';
 import { MUTE } from '../../fakes/native-library.js';
 
 describe('netlink without an acknowledgement', () => {
@@ -14,7 +15,7 @@ describe('netlink without an acknowledgement', () => {
   });
 
   it('fails a change of an IP set, and blames the tool instead of the set', async () => {
-    const failure: unknown = await netlinkIpSetIo(new IpsetNetlink(MUTE))
+    const failure: unknown = await netlinkIpSetIo(new IpsetNetlink(MUTE), systemClock)
       .restore('flush cali40s:a\n')
       .catch((error: unknown) => error);
     expect(String(failure)).toContain('no acknowledgement');
