@@ -93,19 +93,6 @@ function usedSets(rules: readonly Rule[]): string[] {
   return [...names];
 }
 
-function statements(texts: readonly string[], rules: readonly Rule[], chainName: string): string[] {
-  return texts.map((text, at) => {
-    const rule = rules[at];
-    const safe = rule === undefined ? null : statement(text, rule);
-    if (safe === null) {
-      throw new BugError(
-        `rule ${at + 1} of chain ${chainName} cannot be handed to nft safely: ${JSON.stringify(text)}`,
-      );
-    }
-    return safe;
-  });
-}
-
 interface Remembered {
   readonly layer: NftLayer;
   readonly name: string;
@@ -140,6 +127,11 @@ export class RenderedChains {
   /** Definitions that the kernel refused, by kernel name; another definition is tried again. */
   readonly #refused = new Map<string, { readonly key: string; readonly reason: string }>();
   readonly #closed = new Map<string, ClosedChain>();
+  /**
+   * Texts of rules, as rendered → as nft takes them, until the end of the plan. Most rules of a node are alike: each text
+   * is looked at and kept once.
+   */
+  readonly #statements = new Map<string, string>();
 
   constructor(options: RenderedChainsOptions) {
     this.#family = options.family;
@@ -180,8 +172,8 @@ export class RenderedChains {
     const appended = renderChain(appendedChainName(base.hookName), appendedRules, context);
     const key = chainKey([...inserted.hashes, ...appended.hashes]);
     const texts = [
-      ...statements(inserted.texts, insertedRules, base.name),
-      ...statements(appended.texts, appendedRules, base.name),
+      ...this.#safeTexts(inserted.texts, insertedRules, base.name),
+      ...this.#safeTexts(appended.texts, appendedRules, base.name),
     ];
     const comments = [...inserted.comments, ...appended.comments];
     const printed = { fullName: base.name, layer: base.layer, name: base.hookName, key, texts, comments, base };
@@ -197,6 +189,7 @@ export class RenderedChains {
 
   /** All is printed for now: nothing of the other family is wanted any more. */
   endOfPlan(): void {
+    this.#statements.clear();
     if (this.#family !== 6) return;
     for (const shared of this.#shared?.values() ?? []) shared.clear();
   }
@@ -272,11 +265,27 @@ export class RenderedChains {
     if (made !== undefined) return made;
     const rendered = renderChain(chain.name, chain.rules, { family: this.#family, features: this.#features, layer });
     const fullName = layerName(layer, chain.name);
-    const texts = statements(rendered.texts, chain.rules, fullName);
+    const texts = this.#safeTexts(rendered.texts, chain.rules, fullName);
     const { hashes, comments } = rendered;
     const printed = { fullName, layer, name: chain.name, key: chainKey(hashes), texts, comments };
     if (this.#family === 4) shared?.leave(chain, printed);
     return printed;
+  }
+
+  #safeTexts(texts: readonly string[], rules: readonly Rule[], chainName: string): string[] {
+    return texts.map((text, at) => {
+      const known = this.#statements.get(text);
+      if (known !== undefined) return known;
+      const rule = rules[at];
+      const safe = rule === undefined ? null : statement(text, rule);
+      if (safe === null) {
+        throw new BugError(
+          `rule ${at + 1} of chain ${chainName} cannot be handed to nft safely: ${JSON.stringify(text)}`,
+        );
+      }
+      this.#statements.set(text, safe);
+      return safe;
+    });
   }
 
   #remember(fullName: string, next: Remembered): void {
