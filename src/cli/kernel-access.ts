@@ -214,7 +214,10 @@ function openNativeIptables(
         netlink.short.close();
         sets.close();
       });
-      return new NetlinkIptablesIo({ netlink, sets, tool, clock, ...(ledger === undefined ? {} : { ledger }) });
+      // Ticks come when no promise is left that is settled.
+      const allWait = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve));
+      const options = { netlink, sets, tool, clock, allWait };
+      return new NetlinkIptablesIo({ ...options, ...(ledger === undefined ? {} : { ledger }) });
     },
     close: () => {
       for (const close of closers) close();

@@ -1,6 +1,6 @@
 // The iptables seam inside our own process, for the nft variant: restores by netlink wherever we know the form of every
 // line, by the tool else. Reading is the tool's.
-import { type Clock, sleep } from '../../base/clock.js';
+import type { Clock } from '../../base/clock.js';
 import { NetlinkError, ToolError } from '../../base/errors.js';
 import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { IpsetIndex } from '../../kernel/netlink/ipset-index.js';
@@ -10,7 +10,8 @@ import type { Family, TableName } from '../../model/family.js';
 import type { CommitLedger } from '../commit-ledger.js';
 import type { IptablesIo } from './io.js';
 import type { KnownTable } from './read.js';
-import { type CompiledRestore, type CompiledTransaction, compileRestore } from './restore-compiler.js';
+import { type CompiledRestore, compileRestore } from './restore-compiler.js';
+import { FormCache } from './rule-forms.js';
 
 type Socket = Pick<NfTablesNetlink, 'commit'>;
 
@@ -21,6 +22,8 @@ export interface NetlinkIptablesIoOptions {
   readonly sets: Pick<IpsetIndex, 'find'>;
   readonly tool: IptablesIo;
   readonly clock: Clock;
+  /** Resolves when nothing that is under way can go on without the kernel or a timer. */
+  allWait(): Promise<void>;
   readonly ledger?: CommitLedger;
 }
 
@@ -29,8 +32,6 @@ interface Restore {
   readonly family: Family;
   readonly script: string;
   readonly compiled: CompiledRestore;
-  /** Transactions that are in force. */
-  readonly done: CompiledTransaction[];
 }
 
 /** Errors of the socket: whether the kernel did it is not known. */
@@ -43,6 +44,7 @@ const SHORT = 64 * 1024;
 /** {@link IptablesIo} by netlink. */
 export class NetlinkIptablesIo implements IptablesIo {
   readonly #options: NetlinkIptablesIoOptions;
+  readonly #forms = new FormCache();
   readonly #queues: Record<Family | 'short', Promise<unknown>> = {
     4: Promise.resolve(),
     6: Promise.resolve(),
@@ -50,7 +52,7 @@ export class NetlinkIptablesIo implements IptablesIo {
   };
   /** Families whose socket failed: the next transaction is the tool's, so that no failure of a socket can last. */
   readonly #distrusted = new Set<Family>();
-  /** Short scripts of this turn of the event loop, and what carries them out. */
+  /** Short scripts that wait for those of other tables, and what carries them out. */
   #short: { readonly restores: Restore[]; readonly result: Promise<boolean> } | null = null;
 
   constructor(options: NetlinkIptablesIoOptions) {
@@ -71,10 +73,10 @@ export class NetlinkIptablesIo implements IptablesIo {
   async restore(family: Family, script: string): Promise<void> {
     const compiled = this.#distrusted.delete(family) ? null : await this.#compile(family, script);
     if (compiled === null) return this.#options.tool.restore(family, script);
-    const restore: Restore = { family, script, compiled, done: [] };
+    const restore: Restore = { family, script, compiled };
     if (await this.#tellingFailures(family, this.#send(restore))) return;
-    // The tool is asked once more, because it says what is wrong with which line. What is in force is not done again.
-    await this.#options.tool.restore(family, withoutLines(script, restore.done));
+    // The tool is asked once more, because it says what is wrong with which line. Nothing of it is in force yet.
+    await this.#options.tool.restore(family, script);
   }
 
   /** See IptablesIo. */
@@ -98,20 +100,21 @@ export class NetlinkIptablesIo implements IptablesIo {
     return compileRestore({
       family,
       script,
+      forms: this.#forms,
       findSet: (name) => sets.find(name),
       slices: new TimeSlices(clock, SLICE_MS),
     });
   }
 
   /**
-   * Carries a short script out with those of other tables that are there in this turn: the kernel checks a table at each
+   * Carries a short script out with those of other tables that come before all wait: the kernel checks a table at each
    * commit and waits for what the one before deleted, which takes longer than the rules of one change.
    */
   #together(restore: Restore): Promise<boolean> {
     if (this.#short !== null) this.#short.restores.push(restore);
     else {
       const restores = [restore];
-      const result = sleep(this.#options.clock, 0).then(() => {
+      const result = this.#options.allWait().then(() => {
         this.#short = null;
         return this.#queued('short', restores);
       });
@@ -126,16 +129,13 @@ export class NetlinkIptablesIo implements IptablesIo {
     return result;
   }
 
-  /** False if the kernel refuses one of the scripts; then only what is `done` is in force. */
+  /** False if the kernel refuses one of the scripts; then nothing of them is in force. */
   async #carryOut(socket: Socket, restores: readonly Restore[]): Promise<boolean> {
     const { ledger } = this.#options;
-    const rounds = Math.max(...restores.map(({ compiled }) => compiled.transactions.length));
     const length = restores.reduce((sum, { script }) => sum + script.length, 0);
-    const work = async (): Promise<void> => {
-      for (let round = 0; round < rounds; round++) await this.#commit(socket, restores, round);
-    };
+    const work = (): Promise<void> => this.#commit(socket, restores);
     try {
-      await (ledger === undefined ? work() : ledger.own(work, length, rounds));
+      await (ledger === undefined ? work() : ledger.own(work, length));
       return true;
     } catch (error) {
       const isRefusal = error instanceof NetlinkError && !OUTCOME_UNKNOWN.has(error.code);
@@ -144,19 +144,15 @@ export class NetlinkIptablesIo implements IptablesIo {
     }
   }
 
-  /** The transactions with this number of all scripts as one. @throws NetlinkError */
-  async #commit(socket: Socket, restores: readonly Restore[], round: number): Promise<void> {
-    const parts = restores.flatMap((restore) => {
-      const transaction = restore.compiled.transactions[round];
-      return transaction === undefined ? [] : [{ restore, transaction }];
-    });
-    if (!parts.every(({ restore }) => this.#setsAreSame(restore.compiled))) throw new SetsChangedError();
+  /** All transactions of all scripts as one. @throws NetlinkError */
+  async #commit(socket: Socket, restores: readonly Restore[]): Promise<void> {
+    const batches = restores.flatMap(({ compiled }) => compiled.batches);
     try {
-      await socket.commit(joinCompatBatches(parts.map(({ transaction }) => transaction.batch)));
+      if (!restores.every(({ compiled }) => this.#setsAreSame(compiled))) throw new SetsChangedError();
+      await socket.commit(joinCompatBatches(batches));
     } finally {
-      for (const { transaction } of parts) transaction.batch.release();
+      for (const batch of batches) batch.release();
     }
-    for (const { restore, transaction } of parts) restore.done.push(transaction);
   }
 
   #setsAreSame({ sets }: CompiledRestore): boolean {
@@ -181,11 +177,3 @@ export class NetlinkIptablesIo implements IptablesIo {
 class SetsChangedError extends Error {}
 
 const NO_PROCESS = { argv: ['nf_tables'], exitCode: null, signal: null, stderrHead: '', durationMs: 0 } as const;
-
-/** The script with the lines of what is done left empty: the numbers of the others stay. */
-function withoutLines(script: string, done: readonly CompiledTransaction[]): string {
-  if (done.length === 0) return script;
-  const lines = script.split('\n');
-  for (const { firstLine, lastLine } of done) lines.fill('', firstLine, lastLine + 1);
-  return lines.join('\n');
-}

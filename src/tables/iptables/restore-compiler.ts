@@ -5,7 +5,7 @@ import type { Family, TableName } from '../../model/family.js';
 import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
 import { CompatBatch } from '../../kernel/netlink/compat-batch.js';
 import type { ChainHook } from '../../kernel/netlink/nf-batch.js';
-import { RuleForms } from './rule-forms.js';
+import type { FormCache, FormedRule, RuleForms } from './rule-forms.js';
 import { isComment } from './rule-matches.js';
 import { isChainName } from './rule-targets.js';
 
@@ -13,22 +13,17 @@ import { isChainName } from './rule-targets.js';
 export interface CompileInput {
   readonly family: Family;
   readonly script: string;
+  readonly forms: FormCache;
   /** The kernel's number of an IP set. */
   findSet(name: string): IpsetNumber | null;
   /** Hands the event loop back; null for a script that is short. */
   readonly slices: TimeSlices | null;
 }
 
-/** One transaction, and the lines of the script (from 0) that it is. */
-export interface CompiledTransaction {
-  readonly batch: CompatBatch;
-  readonly firstLine: number;
-  readonly lastLine: number;
-}
-
 /** A compiled script. */
 export interface CompiledRestore {
-  readonly transactions: readonly CompiledTransaction[];
+  /** Its transactions, in order. */
+  readonly batches: readonly CompatBatch[];
   /** Numbers of IP sets that are in the batches: they must still be the same when a batch is sent. */
   readonly sets: ReadonlyMap<string, IpsetNumber>;
 }
@@ -57,15 +52,13 @@ const PLAIN_COMMENT = /^[A-Za-z0-9_ @%+=:,./-]*$/;
 interface OpenTransaction {
   readonly batch: CompatBatch;
   readonly table: TableName;
-  readonly firstLine: number;
-  /** What a rule means can depend on its table. */
   readonly commented: RuleForms;
   readonly plain: RuleForms;
 }
 
 class RestoreCompiler {
   readonly sets = new Map<string, IpsetNumber>();
-  readonly transactions: CompiledTransaction[] = [];
+  readonly batches: CompatBatch[] = [];
   readonly #input: CompileInput;
   #open: OpenTransaction | null = null;
   #hooksMade = new Set<string>();
@@ -78,31 +71,28 @@ class RestoreCompiler {
     return this.#open === null;
   }
 
-  line(text: string, number: number): boolean {
+  line(text: string): boolean {
     if (text.startsWith('-A ')) return this.#rule(text, 'last');
     if (text.startsWith(':')) return this.#emptyChain(text);
     if (text.startsWith('-I ')) return this.#rule(text, 'first');
     if (text.startsWith('--delete-chain ')) return this.#deleteChain(text);
-    if (text.startsWith('*')) return this.#begin(text.slice(1), number);
-    return text === 'COMMIT' ? this.#commit(number) : text === '';
+    if (text.startsWith('*')) return this.#begin(text.slice(1));
+    return text === 'COMMIT' ? this.#commit() : text === '';
   }
 
-  #begin(table: string, firstLine: number): boolean {
+  #begin(table: string): boolean {
     if (this.#open !== null || !isTable(table)) return false;
     const { family } = this.#input;
     const batch = new CompatBatch(family, table);
     batch.addTable();
-    const place = { family, table, findSet: (name: string) => this.#findSet(name) };
-    const [commented, plain] = [new RuleForms(place, true), new RuleForms(place, false)];
-    this.#open = { batch, table, firstLine, commented, plain };
+    this.#open = { batch, table, ...this.#input.forms.of(family, table) };
     this.#hooksMade = new Set();
     return true;
   }
 
-  #commit(lastLine: number): boolean {
+  #commit(): boolean {
     if (this.#open === null) return false;
-    const { batch, firstLine } = this.#open;
-    this.transactions.push({ batch, firstLine, lastLine });
+    this.batches.push(this.#open.batch);
     this.#open = null;
     return true;
   }
@@ -132,7 +122,7 @@ class RestoreCompiler {
     const chain = text.slice(3, end);
     if (!isChainName(chain) && !this.#hook(chain)) return false;
     if (!text.startsWith(COMMENT_START, end + 1)) {
-      const rule = open.plain.of(text.slice(end + 1));
+      const rule = this.#form(open.plain, text.slice(end + 1));
       if (rule !== null) open.batch.addRule(chain, rule.form, rule.names, place);
       return rule !== null;
     }
@@ -142,7 +132,7 @@ class RestoreCompiler {
     if (commentEnd < 0 || (next < text.length && text.charCodeAt(next) !== 0x20)) return false;
     const comment = text.slice(commentStart, commentEnd);
     if (!isComment(comment) || !PLAIN_COMMENT.test(comment)) return false;
-    const rule = open.commented.of(text.slice(next + 1));
+    const rule = this.#form(open.commented, text.slice(next + 1));
     if (rule !== null) open.batch.addRule(chain, rule.form, [comment, ...rule.names], place);
     return rule !== null;
   }
@@ -157,30 +147,34 @@ class RestoreCompiler {
     return true;
   }
 
-  #findSet(name: string): IpsetNumber | null {
+  #form(forms: RuleForms, body: string): FormedRule | null {
+    return forms.of(body, this.#findSet);
+  }
+
+  readonly #findSet = (name: string): IpsetNumber | null => {
     const known = this.sets.get(name);
     if (known !== undefined) return known;
     const found = this.#input.findSet(name);
     if (found !== null) this.sets.set(name, found);
     return found;
-  }
+  };
 }
 
 function isTable(name: string): name is TableName {
   return Object.hasOwn(HOOKS, name);
 }
 
-/** Compiles a script; null if one of its lines has a form that is not known here. */
+/** Compiles a script; null if one of its lines has a form that is not known here, or none changes anything. */
 export async function compileRestore(input: CompileInput): Promise<CompiledRestore | null> {
   const compiler = new RestoreCompiler(input);
   const { script, slices } = input;
-  let number = 0;
-  for (let at = 0; at < script.length; number++) {
+  for (let at = 0; at < script.length; ) {
     const end = script.indexOf('\n', at);
     // The tool, too, reads whole lines only.
-    if (end < 0 || !compiler.line(script.slice(at, end), number)) return null;
+    if (end < 0 || !compiler.line(script.slice(at, end))) return null;
     at = end + 1;
     if (slices?.isDue() === true) await slices.pause();
   }
-  return compiler.isComplete ? { transactions: compiler.transactions, sets: compiler.sets } : null;
+  input.forms.limit();
+  return compiler.isComplete && compiler.batches.length > 0 ? { batches: compiler.batches, sets: compiler.sets } : null;
 }

@@ -1,9 +1,11 @@
 // The bytes of rules by their texts, each form made once: rules that differ in nothing but names (of the chain that they
 // lead to, of the interface that they are for, of an IP set) are copies of one form. A pod that comes or goes has hundreds
 // of them.
+import { ownCopy } from '../../base/own-copy.js';
 import { type CompatRule, compatRuleBytes, FIRST_EXPRESSION } from '../../kernel/netlink/compat-batch.js';
 import { encodeExpressions } from '../../kernel/netlink/nf-expressions.js';
 import { commentMatch, setMatch } from '../../kernel/netlink/xt-structs.js';
+import type { Family, TableName } from '../../model/family.js';
 import { compileRule, type RulePlace } from './rule-compiler.js';
 import { isChainName } from './rule-targets.js';
 
@@ -39,12 +41,13 @@ function nameAt(end: number, name: string): number {
   return end - ((name.length + 4) & ~3);
 }
 
-/**
- * Forms of the rules of one table that have a comment in front of their matches, or none. They hold as long as the sets
- * that are named have the same numbers.
- */
+/** Looks up an IP set. */
+export type FindSet = RulePlace['findSet'];
+
+/** Forms of the rules of one table that have a comment in front of their matches, or none. */
 export class RuleForms {
-  readonly #place: RulePlace;
+  readonly #family: Family;
+  readonly #table: TableName;
   readonly #comment: Buffer;
   readonly #plain = new Map<string, CompatRule>();
   /** By text in front of the name of a chain, then by the name's length. */
@@ -54,14 +57,23 @@ export class RuleForms {
   /** By text without the name of the one set in it. */
   readonly #ofSet = new Map<string, CompatRule>();
 
-  constructor(place: RulePlace, hasComment: boolean) {
-    this.#place = place;
+  constructor(family: Family, table: TableName, hasComment: boolean) {
+    this.#family = family;
+    this.#table = table;
     this.#comment = hasComment ? COMMENT : NOTHING;
   }
 
+  /** How many texts forms are kept for. */
+  get size(): number {
+    return this.#plain.size + this.#jumps.size + this.#ofSet.size;
+  }
+
   /** What becomes of a rule whose text, but for the comment, is `body`; null if that is not known here. */
-  of(body: string): FormedRule | null {
-    return this.#leading(body) ?? this.#withSet(body) ?? this.#as(body);
+  of(body: string, findSet: FindSet): FormedRule | null {
+    const set = body.indexOf(SET) + SET.length;
+    if (set < SET.length) return this.#leading(body) ?? this.#as(body);
+    // The numbers of several sets stand in the bytes of the form, which is kept for nobody else.
+    return this.#withSet(body, set, findSet) ?? formed(this.#make(body, 'plain', [], findSet));
   }
 
   /** A rule that ends with the name of a chain. */
@@ -75,39 +87,42 @@ export class RuleForms {
     if (name !== null) {
       const key = ((body.startsWith(SIDES[0]) ? 0 : LENGTHS) + name.length) * LENGTHS + chain.length;
       const form = (this.#dispatch[key] ??= this.#make(body, 'dispatch', [name, chain]));
-      return form === NO_FORM ? null : { form, names: [name, chain] };
+      return formed(form, [name, chain]);
     }
     const front = body.slice(0, start);
     let forms = this.#jumps.get(front);
-    if (forms === undefined) this.#jumps.set(front, (forms = []));
+    if (forms === undefined) this.#jumps.set(ownCopy(front), (forms = []));
     const form = (forms[chain.length] ??= this.#make(body, 'chain', [chain]));
-    return form === NO_FORM ? null : { form, names: [chain] };
+    return formed(form, [chain]);
   }
 
-  /** A rule that names one set. */
-  #withSet(body: string): FormedRule | null {
-    const start = body.indexOf(SET) + SET.length;
-    if (start < SET.length || body.includes(SET, start)) return null;
+  /** A rule that names one set, from `start` on. */
+  #withSet(body: string, start: number, findSet: FindSet): FormedRule | null {
+    if (body.includes(SET, start)) return null;
     const end = body.indexOf(' ', start);
-    const found = end < 0 ? null : this.#place.findSet(body.slice(start, end));
-    if (found === null || found.family !== this.#place.family) return null;
+    const found = end < 0 ? null : findSet(body.slice(start, end));
+    if (found === null || found.family !== this.#family) return null;
     const key = body.slice(0, start) + body.slice(end);
     let form = this.#ofSet.get(key);
-    if (form === undefined) this.#ofSet.set(key, (form = this.#make(body, 'set', [])));
+    if (form === undefined) this.#ofSet.set(ownCopy(key), (form = this.#make(body, 'set', [], findSet)));
     // The number as two characters, lower byte first.
-    const number = String.fromCharCode(found.index & 0xff, found.index >>> 8);
-    return form === NO_FORM ? null : { form, names: [number] };
+    return formed(form, [String.fromCharCode(found.index & 0xff, found.index >>> 8)]);
   }
 
   #as(body: string): FormedRule | null {
     let form = this.#plain.get(body);
-    if (form === undefined) this.#plain.set(body, (form = this.#make(body, 'plain', [])));
-    return form === NO_FORM ? null : { form, names: NO_NAMES };
+    if (form === undefined) this.#plain.set(ownCopy(body), (form = this.#make(body, 'plain', [])));
+    return formed(form);
   }
 
   /** The form of a rule, whose names of interface and chain end its expressions before and after the comment. */
-  #make(body: string, kind: 'plain' | 'set' | 'chain' | 'dispatch', names: readonly string[]): CompatRule {
-    const compiled = compileRule(this.#place, body);
+  #make(
+    body: string,
+    kind: 'plain' | 'set' | 'chain' | 'dispatch',
+    names: readonly string[],
+    findSet: FindSet = noSet,
+  ): CompatRule {
+    const compiled = compileRule({ family: this.#family, table: this.#table, findSet }, body);
     if (compiled === null) return NO_FORM;
     const before = encodeExpressions(compiled.before);
     const after = encodeExpressions(compiled.after);
@@ -124,6 +139,39 @@ export class RuleForms {
       places.push(afterStart + encodeExpressions(compiled.after.slice(0, set)).length + SET_NUMBER_OFFSET);
     }
     return { bytes, places };
+  }
+}
+
+function noSet(): null {
+  return null;
+}
+
+function formed(form: CompatRule, names = NO_NAMES): FormedRule | null {
+  return form === NO_FORM ? null : { form, names };
+}
+
+/** Kept forms of all tables; after each script only as many as this, of half a KiB each. */
+const MAX_FORMS = 1_000;
+
+/** Keeps forms from one script to the next: what a small change writes is what others wrote before it. */
+export class FormCache {
+  readonly #tables = new Map<string, { readonly commented: RuleForms; readonly plain: RuleForms }>();
+
+  of(family: Family, table: TableName): { readonly commented: RuleForms; readonly plain: RuleForms } {
+    const key = `${table}/${family}`;
+    let forms = this.#tables.get(key);
+    if (forms === undefined) {
+      forms = { commented: new RuleForms(family, table, true), plain: new RuleForms(family, table, false) };
+      this.#tables.set(key, forms);
+    }
+    return forms;
+  }
+
+  /** Forgets all if there are too many. Call when a script is done. */
+  limit(): void {
+    let size = 0;
+    for (const { commented, plain } of this.#tables.values()) size += commented.size + plain.size;
+    if (size > MAX_FORMS) this.#tables.clear();
   }
 }
 

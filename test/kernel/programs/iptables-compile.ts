@@ -62,7 +62,13 @@ const counted: IptablesIo = {
 };
 const [four, six, short] = [new NfTablesNetlink(library), new NfTablesNetlink(library), new NfTablesNetlink(library)];
 const netlink = { 4: four, 6: six, short };
-const native = new NetlinkIptablesIo({ netlink, sets: new IpsetIndex(library), tool: counted, clock: systemClock });
+const native = new NetlinkIptablesIo({
+  netlink,
+  sets: new IpsetIndex(library),
+  tool: counted,
+  clock: systemClock,
+  allWait: () => Promise.resolve(),
+});
 
 const scripts = JSON.parse(readFileSync(0, 'utf8')) as readonly (readonly [Family, string])[];
 const expected: string[][] = [];

@@ -13,10 +13,10 @@ import { FLAG, parseMessages } from '../../../src/kernel/netlink/message.js';
 import type { Batch, PiecedBatch } from '../../../src/kernel/netlink/nf-tables.js';
 import type { Family } from '../../../src/model/family.js';
 import { CommitLedger } from '../../../src/tables/commit-ledger.js';
-import { type CompatRule, compatRuleBytes } from '../../../src/kernel/netlink/compat-batch.js';
+import { type CompatRule, compatRuleBytes, joinCompatBatches } from '../../../src/kernel/netlink/compat-batch.js';
 import { encodeExpressions } from '../../../src/kernel/netlink/nf-expressions.js';
 import { compileRule } from '../../../src/tables/iptables/rule-compiler.js';
-import { RuleForms } from '../../../src/tables/iptables/rule-forms.js';
+import { FormCache, RuleForms } from '../../../src/tables/iptables/rule-forms.js';
 import { readsOurForms } from '../../../src/tables/iptables/known-forms.js';
 import { NetlinkIptablesIo } from '../../../src/tables/iptables/netlink-io.js';
 import { compileRestore } from '../../../src/tables/iptables/restore-compiler.js';
@@ -35,7 +35,7 @@ function script(...lines: readonly string[]): string {
 
 async function isCompiled(text: string, family: Family = 4): Promise<boolean> {
   const findSet = (name: string) => SETS.get(name) ?? null;
-  return (await compileRestore({ family, script: text, findSet, slices: null })) !== null;
+  return (await compileRestore({ family, script: text, forms: new FormCache(), findSet, slices: null })) !== null;
 }
 
 describe('compileRestore', () => {
@@ -86,6 +86,7 @@ describe('compileRestore', () => {
     expect(await isCompiled('*filter\n:cali-a - -\n')).toBe(false);
     expect(await isCompiled('*filter\n:cali-a - -\nCOMMIT')).toBe(false);
     expect(await isCompiled('*security\nCOMMIT\n')).toBe(false);
+    expect(await isCompiled('')).toBe(false);
   });
 });
 
@@ -141,9 +142,9 @@ describe('RuleForms', () => {
   test.each([['cali:0123456789abcdef'], ['x'], ['']])(
     'with the comment "%s" they are what the compiler makes',
     (comment) => {
-      const forms = new RuleForms(place, comment !== '');
+      const forms = new RuleForms(place.family, place.table, comment !== '');
       for (const body of [...BODIES, ...BODIES.toReversed()]) {
-        const rule = forms.of(body);
+        const rule = forms.of(body, place.findSet);
         expect(rule, body).not.toBeNull();
         if (rule === null) continue;
         expect(filled(rule.form, comment === '' ? rule.names : [comment, ...rule.names]), body).toBe(
@@ -154,8 +155,8 @@ describe('RuleForms', () => {
   );
 
   test('rules that differ in names only share one form', () => {
-    const forms = new RuleForms(place, true);
-    const formOf = (body: string): CompatRule | undefined => forms.of(body)?.form;
+    const forms = new RuleForms(place.family, place.table, true);
+    const formOf = (body: string): CompatRule | undefined => forms.of(body, place.findSet)?.form;
     expect(formOf(BODIES[0] ?? '')).toBe(formOf(BODIES[1] ?? ''));
     expect(formOf('--jump cali-pi-one')).toBe(formOf('--jump cali-pi-two'));
     expect(formOf(BODIES[13] ?? '')).toBe(formOf(BODIES[14] ?? ''));
@@ -172,7 +173,51 @@ describe('RuleForms', () => {
     '-m set --match-set cali40none src --jump DROP',
     '-m set --match-set cali40four',
   ])('%s has none', (body) => {
-    expect(new RuleForms(place, true).of(body)).toBeNull();
+    expect(new RuleForms(place.family, place.table, true).of(body, place.findSet)).toBeNull();
+  });
+});
+
+describe('FormCache', () => {
+  test('keeps forms from one script to the next, with nothing of the script, and forgets them when there are many', () => {
+    const cache = new FormCache();
+    const formOf = (body: string): CompatRule | undefined =>
+      cache.of(4, 'filter').commented.of(body, () => ({ index: 7, family: 4 }))?.form;
+    const body = '-m set --match-set cali40four src --jump DROP';
+    const first = formOf(body);
+    cache.limit();
+    expect(formOf(body)).toBe(first);
+    expect(cache.of(6, 'filter').commented).not.toBe(cache.of(4, 'filter').commented);
+    expect(cache.of(4, 'nat').commented).not.toBe(cache.of(4, 'filter').commented);
+    for (let port = 1; port <= 1001; port++) formOf(`-p tcp --dport ${port} --jump DROP`);
+    cache.limit();
+    expect(formOf(body)).not.toBe(first);
+    expect(cache.of(4, 'filter').commented.size).toBe(1);
+  });
+
+  test('never keeps the number of a set', async () => {
+    const cache = new FormCache();
+    const texts = [
+      '-m set --match-set cali40a src --jump DROP',
+      '-m set --match-set cali40a src -m set --match-set cali40b dst --jump DROP',
+      '-m set --match-set cali40a src --jump cali-b',
+    ];
+    const bytesFor = async (index: number): Promise<Buffer> => {
+      const compiled = await compileRestore({
+        family: 4,
+        script: script(...texts.map((text) => `-A cali-a ${text}`)),
+        forms: cache,
+        findSet: (name) => ({ index: index + (name.endsWith('b') ? 1 : 0), family: 4 }),
+        slices: null,
+      });
+      return Buffer.concat(joinCompatBatches(compiled?.batches ?? []).bytes);
+    };
+    const before = await bytesFor(0x1111);
+    const after = await bytesFor(0x2222);
+    const count = (bytes: Buffer, hex: string): number => bytes.toString('hex').split(hex).length - 1;
+    // Number, dimensions, flags.
+    expect([count(before, '11110102'), count(before, '12110100')]).toEqual([3, 1]);
+    expect([count(after, '22220102'), count(after, '23220100')]).toEqual([3, 1]);
+    expect(count(after, '11110102') + count(after, '12110100')).toBe(0);
   });
 });
 
@@ -248,6 +293,7 @@ function ioOver(commit: Commit): {
       },
     },
     clock: systemClock,
+    allWait: () => new Promise((resolve) => process.nextTick(resolve)),
     ledger: new CommitLedger(() => 1),
   });
   return { io, byTool, commits, sets };
@@ -269,24 +315,25 @@ describe('NetlinkIptablesIo', () => {
     expect(io.epoch()).toBe(5);
   });
 
-  test('sends short scripts of one turn as one batch, transaction by transaction', async () => {
+  test('sends short scripts that come before all wait as one batch, with all of their transactions', async () => {
     const sent: Buffer[] = [];
     const { io, byTool, commits } = ioOver((bytes) => sent.push(bytes));
     const rules = 600;
     const drops = `*filter\n:cali-a - -\n${'-A cali-a --jump DROP\n'.repeat(rules)}COMMIT\n`;
     const deletion = '*filter\n:cali-b - -\n--delete-chain cali-b\nCOMMIT\n';
-    await Promise.all([io.restore(4, drops + deletion), io.restore(6, drops)]);
+    const later = Promise.resolve().then(() => io.restore(6, drops));
+    await Promise.all([io.restore(4, drops + deletion), later]);
     expect(byTool).toEqual([]);
-    expect(commits).toEqual([2 * rules + 8, 6]);
-    const messages = sent.map((bytes) => parseMessages(bytes));
-    const kinds = messages.map((batch) => batch.map(({ type, payload }) => `${type & 0xff}/${payload[0]}`));
-    expect(kinds.map((batch) => batch.filter((kind, index) => kind !== batch[index - 1]))).toEqual([
-      ['16/0', '0/2', '3/2', '8/2', '6/2', '0/10', '3/10', '8/10', '6/10', '17/0'],
-      ['16/0', '0/2', '3/2', '8/2', '5/2', '17/0'],
+    expect(commits).toEqual([2 * rules + 12]);
+    const [messages = []] = sent.map((bytes) => parseMessages(bytes));
+    const kinds = messages.map(({ type, payload }) => `${type & 0xff}/${payload[0]}`);
+    expect(kinds.filter((kind, index) => kind !== kinds[index - 1])).toEqual([
+      '16/0',
+      ...['0/2', '3/2', '8/2', '6/2', '0/2', '3/2', '8/2', '5/2'],
+      ...['0/10', '3/10', '8/10', '6/10', '17/0'],
     ]);
-    const answers = messages.map((batch) => batch.filter(({ flags }) => (flags & FLAG.ack) !== 0));
-    expect(answers.map((asked) => asked.length)).toEqual([1, 1]);
-    expect(answers[0]?.[0]).toBe(messages[0]?.at(-2));
+    const answers = messages.filter(({ flags }) => (flags & FLAG.ack) !== 0);
+    expect(answers).toEqual([messages.at(-2)]);
   });
 
   test('sends more than one piece of memory holds, and uses the memory again', async () => {
@@ -324,13 +371,14 @@ describe('NetlinkIptablesIo', () => {
     expect(byTool).toEqual([DROP, DROP]);
   });
 
-  test('has the tool say what the kernel refuses, without doing again what is in force', async () => {
-    let left = 1;
-    const { io, byTool } = ioOver(() => {
-      if (left-- === 0) throw new NetlinkError('no', 16, 'EBUSY');
+  test('has the tool say what the kernel refuses of any transaction, because nothing is in force then', async () => {
+    const { io, byTool, commits } = ioOver(() => {
+      throw new NetlinkError('no', 16, 'EBUSY');
     });
-    await io.restore(4, `${DROP}*filter\n:cali-a - -\n--delete-chain cali-a\nCOMMIT\n`);
-    expect(byTool).toEqual(['\n\n\n\n*filter\n:cali-a - -\n--delete-chain cali-a\nCOMMIT\n']);
+    const text = `${DROP}*filter\n:cali-a - -\n--delete-chain cali-a\nCOMMIT\n`;
+    await io.restore(4, text);
+    expect(commits).toHaveLength(1);
+    expect(byTool).toEqual([text]);
   });
 
   test('never does again what may be in force: the table is read, and the next script is the tool’s', async () => {
