@@ -19,8 +19,10 @@ const RULE = { table: 1, chain: 2, expressions: 4, compat: 5 } as const;
 const COMPAT = { protocol: 1, flags: 2 } as const;
 const COMPAT_INVERTED = 2;
 const HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'output', 'postrouting'];
-/** Offset of nlmsg_flags in a header. */
+/** Offsets in a header. */
 const FLAGS_OFFSET = 6;
+/** The lower half of a number is enough: the one answer that is asked for comes on a socket that has nothing else to read. */
+const SEQUENCE_OFFSET = 8;
 
 const PIECE_BYTES = 128 * 1024;
 /** One writev takes 1,024 pieces (IOV_MAX), so those of a very large batch, from this one on, are larger. */
@@ -122,6 +124,7 @@ export class CompatBatch {
     message.set(this.#head, this.#lastStart);
     message.set(bytes, this.#lastStart + start);
     putU16(message, this.#lastStart, length);
+    putU16(message, this.#lastStart + SEQUENCE_OFFSET, this.#messages);
     if (place === 'first') putU16(message, this.#lastStart + FLAGS_OFFSET, FLAG.request | FLAG.create);
     for (let index = 0; index < places.length; index++) {
       const at = this.#lastStart + start + (places[index] ?? 0);
@@ -159,7 +162,9 @@ export class CompatBatch {
     const writer = this.#begin(type, flags);
     content(writer);
     const bytes = writer.end().finish();
-    this.#reserve(bytes.length).set(bytes, this.#lastStart);
+    const message = this.#reserve(bytes.length);
+    message.set(bytes, this.#lastStart);
+    putU16(message, this.#lastStart + SEQUENCE_OFFSET, this.#messages);
   }
 
   #begin(type: number, flags: number): MessageWriter {

@@ -279,8 +279,8 @@ export class MessageWriter {
   }
 }
 
-/** Numbers the messages of a buffer, one after the other, from `first` on; returns the number after the last. */
-export function numberMessages(messages: Buffer, first: number): number {
+/** Numbers the messages of a buffer, one after the other, from `first` on. */
+export function numberMessages(messages: Buffer, first: number): void {
   if (messages.byteOffset % 4 !== 0) throw new BugError('Netlink messages begin at a multiple of four bytes');
   // As words: fifty thousand rules are numbered in one piece.
   const words = new Int32Array(messages.buffer, messages.byteOffset, messages.length >>> 2);
@@ -289,7 +289,6 @@ export function numberMessages(messages: Buffer, first: number): number {
     words[at + SEQUENCE_OFFSET / 4] = sequence;
     sequence = (sequence + 1) | 0;
   }
-  return sequence;
 }
 
 /** One received message; `payload` starts after the header and is a view of the receive buffer. */

@@ -6,7 +6,7 @@ import { NetlinkError } from '../../base/errors.js';
 import { addressBytes } from './address-bytes.js';
 import type { NativeLibrary } from './library.js';
 import { FLAG, MessageWriter, numberMessages, parseAttributes } from './message.js';
-import { NETLINK, NetlinkSocket, throwFailure } from './socket.js';
+import { lengthOf, NETLINK, NetlinkSocket, throwFailure } from './socket.js';
 
 const SUBSYSTEM = 10 << 8;
 const MESSAGE = { newGeneration: 15, getGeneration: 16 } as const;
@@ -166,7 +166,7 @@ export interface Batch {
   readonly messages: number;
 }
 
-/** The same in pieces, which go to the kernel together. */
+/** The same in pieces, which go to the kernel together; their messages have numbers. */
 export interface PiecedBatch {
   readonly bytes: readonly Buffer[];
   readonly messages: number;
@@ -198,17 +198,12 @@ export class NfTablesNetlink {
   }
 
   /**
-   * Commits a batch whose last message asks for an acknowledgement; numbers its messages.
+   * Commits a batch whose last message asks for an acknowledgement; numbers the messages of one that is in one piece.
    * @throws NetlinkError when the kernel refuses the batch; nothing of it is then in force.
    */
   async commit({ bytes, messages }: Batch | PiecedBatch): Promise<void> {
-    const pieces = Buffer.isBuffer(bytes) ? [bytes] : bytes;
-    let sequence = this.#socket.takeSequences(messages);
-    let length = 0;
-    for (const piece of pieces) {
-      sequence = numberMessages(piece, sequence);
-      length += piece.length;
-    }
+    if (Buffer.isBuffer(bytes)) numberMessages(bytes, this.#socket.takeSequences(messages));
+    const length = lengthOf(bytes);
     const acks =
       length < BYTES_IN_PLACE ? this.#socket.exchange(bytes, 1) : await this.#socket.exchangeInThread(bytes, 1);
     throwFailure('nf_tables transaction', acks);

@@ -282,7 +282,8 @@ export class NetlinkSocket {
   }
 }
 
-function lengthOf(data: Buffer | readonly Buffer[]): number {
+/** Bytes of one piece or of many. */
+export function lengthOf(data: Buffer | readonly Buffer[]): number {
   return Buffer.isBuffer(data) ? data.length : data.reduce((sum, piece) => sum + piece.length, 0);
 }
 
