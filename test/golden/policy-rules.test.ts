@@ -66,7 +66,8 @@ function render(backend: Backend, family: Family, rule: object): string[] {
     return [...iptables.renderChain(chain.name, chain.rules, { family, features: MODERN_FEATURES }).texts];
   }
   const ctx = { family, features: MODERN_FEATURES, layer: 'filter' } as const;
-  const { texts, comments } = nftables.renderChain(chain.name, chain.rules, ctx);
+  const { texts, hashes } = nftables.renderChain(chain.name, chain.rules, ctx);
+  const comments = nftables.ruleComments(chain.rules, hashes);
   return texts.map((text, index) => `${text} comment "${comments[index]}"`);
 }
 

@@ -85,7 +85,8 @@ export function nftText(contents: ReadonlyMap<TableName, TableContent>, family: 
     const ctx = { family, features: MODERN_FEATURES, layer };
     const chains = [...programmedChains(content)];
     const add = (name: string, list: readonly Rule[]): void => {
-      const { texts, comments } = nftables.renderChain(name, list, ctx);
+      const { texts, hashes } = nftables.renderChain(name, list, ctx);
+      const comments = nftables.ruleComments(list, hashes);
       texts.forEach((text, index) => {
         rules.push(`add rule ${table} ${layerName(layer, name)} ${text} comment "${comments[index]}"`);
       });

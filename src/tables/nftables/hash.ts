@@ -1,13 +1,12 @@
-// Hashes, texts and comments of whole chains for nft, made in one pass (dataplane.md 3.12).
+// Hashes and texts of whole chains for nft, made in one pass, and the comments with these hashes (dataplane.md 3.12).
 import type { Rule } from '../../model/chain.js';
 import { HashChain } from '../hash-chain.js';
 import { layerName, type NftTextContext, renderComment, renderRuleText } from './render.js';
 
-/** Hash, text (what follows `add rule <table> <chain> `) and unquoted comment of every rule, index by index. */
+/** Hash and text (what follows `add rule <table> <chain> `) of every rule, index by index. */
 export interface RenderedNftChain {
   readonly hashes: readonly string[];
   readonly texts: readonly string[];
-  readonly comments: readonly string[];
 }
 
 /** The name under which the rules that always go to the end of a base chain are hashed. */
@@ -21,18 +20,20 @@ export function ruleHashes(chainName: string, rules: readonly Rule[], ctx: NftTe
   return rules.map((rule) => chain.next(renderRuleText(rule, ctx)));
 }
 
-/** {@link ruleHashes} with the texts and comments that go with them. */
+/** {@link ruleHashes} with the texts that go with them. */
 export function renderChain(chainName: string, rules: readonly Rule[], ctx: NftTextContext): RenderedNftChain {
   const chain = new HashChain(layerName(ctx.layer, chainName));
   const hashes: string[] = [];
   const texts: string[] = [];
-  const comments: string[] = [];
   for (const rule of rules) {
     const text = renderRuleText(rule, ctx);
-    const hash = chain.next(text);
-    hashes.push(hash);
+    hashes.push(chain.next(text));
     texts.push(text);
-    comments.push(renderComment(rule, hash));
   }
-  return { hashes, texts, comments };
+  return { hashes, texts };
+}
+
+/** The unquoted comment of each rule. */
+export function ruleComments(rules: readonly Rule[], hashes: readonly string[]): string[] {
+  return rules.map((rule, at) => renderComment(rule, hashes[at] ?? ''));
 }

@@ -46,7 +46,7 @@ export interface ChainRules {
   readonly chain: string;
   /** What follows `add rule <table> <chain> `, without comments. */
   readonly texts: readonly string[];
-  /** Comment of each rule, unquoted. */
+  /** Comment of each rule, unquoted. May be made anew each time it is asked for. */
   readonly comments: readonly string[];
 }
 

@@ -9,7 +9,7 @@ import { closedForm } from '../closed-forms.js';
 import { HASH_COMMENT_PREFIX } from '../ownership.js';
 import type { SharedRenderings } from '../shared-renderings.js';
 import type { BaseChain } from './base-chains.js';
-import { appendedChainName, renderChain } from './hash.js';
+import { appendedChainName, renderChain, ruleComments } from './hash.js';
 import type { NftLayer } from './layer.js';
 import { layerName, nftSetName } from './render.js';
 
@@ -24,8 +24,8 @@ export interface PrintedChain {
   readonly key: string;
   /** What follows `add rule <family> <table> <chain> `, without comments. */
   readonly texts: readonly string[];
-  /** Comment of each rule. */
-  readonly comments: readonly string[];
+  /** What the texts were made of. */
+  readonly rules: readonly Rule[];
   readonly base?: BaseChain;
 }
 
@@ -47,6 +47,14 @@ const UNSAFE = /[;\n#$\\"]/u;
 /** The key of a chain from the hashes of its rules, as listings have it; a rule without hash counts as empty text. */
 export function chainKey(hashes: readonly string[]): string {
   return `${hashes.length}:${hashes.join()}`;
+}
+
+/**
+ * The comment of each rule of a chain. Made from its key when they are written and not kept: comments of 17,000 rules take
+ * more memory than all the rest of a transaction.
+ */
+export function commentsOf({ key, rules }: Pick<PrintedChain, 'key' | 'rules'>): string[] {
+  return ruleComments(rules, key.slice(key.indexOf(':') + 1).split(','));
 }
 
 /** The hash in a rule's comment, or empty text if it has none of ours. */
@@ -175,8 +183,8 @@ export class RenderedChains {
       ...this.#safeTexts(inserted.texts, insertedRules, base.name),
       ...this.#safeTexts(appended.texts, appendedRules, base.name),
     ];
-    const comments = [...inserted.comments, ...appended.comments];
-    const printed = { fullName: base.name, layer: base.layer, name: base.hookName, key, texts, comments, base };
+    const rules = [...insertedRules, ...appendedRules];
+    const printed = { fullName: base.name, layer: base.layer, name: base.hookName, key, texts, rules, base };
     this.#remember(base.name, { layer, name: base.hookName, key, uses: [], watches: [] });
     return printed;
   }
@@ -263,11 +271,11 @@ export class RenderedChains {
     const shared = this.#shared?.get(layer);
     const made = this.#family === 6 ? shared?.take(chain) : undefined;
     if (made !== undefined) return made;
-    const rendered = renderChain(chain.name, chain.rules, { family: this.#family, features: this.#features, layer });
-    const fullName = layerName(layer, chain.name);
-    const texts = this.#safeTexts(rendered.texts, chain.rules, fullName);
-    const { hashes, comments } = rendered;
-    const printed = { fullName, layer, name: chain.name, key: chainKey(hashes), texts, comments };
+    const { name, rules } = chain;
+    const rendered = renderChain(name, rules, { family: this.#family, features: this.#features, layer });
+    const fullName = layerName(layer, name);
+    const texts = this.#safeTexts(rendered.texts, rules, fullName);
+    const printed = { fullName, layer, name, key: chainKey(rendered.hashes), texts, rules };
     if (this.#family === 4) shared?.leave(chain, printed);
     return printed;
   }

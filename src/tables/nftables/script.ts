@@ -4,8 +4,8 @@ import type { TimeSlices } from '../../base/time-slices.js';
 import type { PlannedSet } from '../../ipsets/nft-sets.js';
 import type { BaseChain } from './base-chains.js';
 import { type FlowtableChange, flowtableStatements } from './flowtable.js';
-import { lineCount, type NftFamily, type SetElements, type Statement } from './io.js';
-import type { PrintedChain } from './rendered-chains.js';
+import { type ChainRules, lineCount, type NftFamily, type SetElements, type Statement } from './io.js';
+import { commentsOf, type PrintedChain } from './rendered-chains.js';
 import type { MapChange } from './verdict-maps.js';
 
 /** A chain whose rules are written as a whole. */
@@ -149,9 +149,20 @@ function writeChains(
   }
   for (const { chain } of chains) {
     const owner: StatementOwner = { kind: 'chain', name: chain.fullName };
-    const { texts, comments } = closed?.get(chain.fullName) ?? chain;
-    if (texts.length > 0) builder.push({ table, chain: chain.fullName, texts, comments }, owner);
+    const printed = closed?.get(chain.fullName) ?? chain;
+    if (printed.texts.length > 0) builder.push(rulesOf(table, printed), owner);
   }
+}
+
+function rulesOf(table: string, printed: PrintedChain): ChainRules {
+  return {
+    table,
+    chain: printed.fullName,
+    texts: printed.texts,
+    get comments() {
+      return commentsOf(printed);
+    },
+  };
 }
 
 function deleteObjects(builder: ScriptBuilder, table: string, changes: TableChanges): void {

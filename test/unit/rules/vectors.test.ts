@@ -114,9 +114,9 @@ describe('nftables hashes of static rules', () => {
     const toHost = named(filter.chains, 'cali-wl-to-host');
     expect(nftables.ruleHashes(toHost.name, toHost.rules, NFT)).toEqual(['Ny8jNeS1ncqmgkwL', 'ugXF1ghMPV60mSSX']);
     const dispatch = named(plain.workloadDispatch([]).chains, 'cali-from-wl-dispatch');
-    const text = nftables.renderChain(dispatch.name, dispatch.rules, NFT);
-    expect(text.hashes).toEqual(['Lui9n9_J-BlSLUtk', 'KMISEjprqaGFiicp']);
-    expect(text.comments[1]).toBe('cali:KMISEjprqaGFiicp; Unknown interface');
+    const { hashes } = nftables.renderChain(dispatch.name, dispatch.rules, NFT);
+    expect(hashes).toEqual(['Lui9n9_J-BlSLUtk', 'KMISEjprqaGFiicp']);
+    expect(nftables.ruleComments(dispatch.rules, hashes)[1]).toBe('cali:KMISEjprqaGFiicp; Unknown interface');
   });
 });
 
