@@ -285,7 +285,7 @@ export function numberMessages(messages: Buffer, first: number): void {
   // As words: fifty thousand rules are numbered in one piece.
   const words = new Int32Array(messages.buffer, messages.byteOffset, messages.length >>> 2);
   let sequence = first;
-  for (let at = 0; at < words.length; at += align(words[at] ?? 0) >>> 2) {
+  for (let at = 0; at < words.length; at += ((words[at] ?? 0) + 3) >>> 2) {
     words[at + SEQUENCE_OFFSET / 4] = sequence;
     sequence = (sequence + 1) | 0;
   }

@@ -76,6 +76,20 @@ const STATE_NAMES = /^[a-z,]+$/;
 
 /** What stands between the matches of a rule and what it does. */
 const ACTION = ' counter ';
+/** What stands before the name of a set. */
+const SET = ' @';
+
+/** A rule that looks something up in one set. */
+interface Lookup {
+  readonly before: Expression;
+  readonly lookup: Extract<Expression, { kind: 'lookup' }>;
+  readonly after: Expression;
+}
+
+function isSetName(name: string): boolean {
+  return name !== '' && !/["{}]/.test(name);
+}
+
 const NO_WORDS = new WordReader([]);
 
 /** Compiles the rules of one script, one after the other. */
@@ -83,6 +97,8 @@ export class RuleCompiler {
   readonly #family: NftFamily;
   /** What rules do, from `counter` on, in bytes: a few things, and jumps to chains. As many as the script has. */
   readonly #actions = new Map<string, Expression>();
+  /** Texts without the name of the only set that they name → what is around its lookup. As many as the script has. */
+  readonly #lookups = new Map<string, Lookup>();
   #words = NO_WORDS;
   #out: Expression[] = [];
   /** The l4proto that an earlier expression made sure of: nft does not test it twice. */
@@ -96,6 +112,30 @@ export class RuleCompiler {
 
   /** The expressions of a rule's text (without its comment), or null when it has a form that is left to libnftables. */
   compile(text: string): readonly Expression[] | null {
+    const at = text.indexOf(SET);
+    return at < 0 || text.indexOf(SET, at + 1) >= 0
+      ? this.#compileRule(text)
+      : this.#compileLookup(text, at + SET.length);
+  }
+
+  /** A text that names one set: rules of policies differ in little else, so all around it comes from the one before. */
+  #compileLookup(text: string, at: number): readonly Expression[] | null {
+    const space = text.indexOf(' ', at);
+    const end = space < 0 ? text.length : space;
+    const set = text.slice(at, end);
+    const around = text.slice(0, at) + text.slice(end);
+    const known = this.#lookups.get(around);
+    if (known !== undefined && isSetName(set)) return [known.before, { ...known.lookup, set }, known.after];
+    const out = this.#compileRule(text);
+    const place = out?.findIndex((expression) => expression.kind === 'lookup') ?? -1;
+    const lookup = out?.[place];
+    if (out === null || lookup?.kind !== 'lookup' || lookup.set !== set) return out;
+    const [before, after] = [constant(...out.slice(0, place)), constant(...out.slice(place + 1))];
+    this.#lookups.set(around, { before, lookup, after });
+    return out;
+  }
+
+  #compileRule(text: string): Expression[] | null {
     const end = text.indexOf(ACTION);
     if (end < 0) return this.#compile(text, true);
     const action = this.#action(text.slice(end + 1));
@@ -245,7 +285,7 @@ export class RuleCompiler {
   }
 
   #lookup(operand: string, negated: boolean): boolean {
-    if (operand.length < 2 || !operand.startsWith('@') || /["{}]/.test(operand)) return false;
+    if (!operand.startsWith('@') || !isSetName(operand.slice(1))) return false;
     this.#out.push({ kind: 'lookup', set: operand.slice(1), negated });
     return true;
   }

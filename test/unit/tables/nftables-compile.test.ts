@@ -27,6 +27,15 @@ const TEXTS = [
   'ct state related,established counter accept',
   'meta l4proto tcp meta mark & 0xff != 0x1 counter accept',
   'counter meta mark set mark & 0xfffcffff ^ 0x10000',
+  'meta l4proto tcp ip saddr @longer-name tcp dport { 1000 } counter meta mark set mark or 0x10000',
+  'ip daddr != @a counter accept',
+  'ip daddr != @longer-name counter accept',
+  'ip daddr @longer-name counter accept',
+  'ip saddr @a ip daddr @b counter drop',
+  'ip saddr @a ip daddr @c counter drop',
+  'ip daddr . meta l4proto . th dport @other-ports counter accept',
+  'iifname vmap @map',
+  'iifname vmap @other-map',
 ];
 
 function rules(chain: string, texts: readonly string[], family: NftFamily = 'ip'): ChainRules {
@@ -74,6 +83,15 @@ describe('compileScript', () => {
   ])('leaves to nft what render.ts never prints: %s', (text) => {
     expect(compileScript([rules('chain', [text])], new Map())).toBeNull();
   });
+
+  it.each(['ip saddr @ counter accept', 'ip saddr @{ counter accept', 'ip saddr @a"b counter accept'])(
+    'leaves a name that no set can have to nft, after rules like it too: %s',
+    (text) => {
+      const known = 'ip saddr @a counter accept';
+      expect(compileScript([rules('chain', [known, known.replace('@a', '@b')])], new Map())).not.toBeNull();
+      expect(compileScript([rules('chain', [known, text])], new Map())).toBeNull();
+    },
+  );
 
   it.each(['10.0.0.1', '0.0.0.0', '255.255.255.254', '255.255.255.255'])('encodes %s as its prefix', (address) => {
     const of = (element: string): string => {
