@@ -24,6 +24,9 @@ const FLAGS_OFFSET = 6;
 /** The lower half of a number is enough: the one answer that is asked for comes on a socket that has nothing else to read. */
 const SEQUENCE_OFFSET = 8;
 
+/** Behind the header. */
+const FAMILY_OFFSET = 16;
+
 const PIECE_BYTES = 128 * 1024;
 /** One writev takes 1,024 pieces (IOV_MAX), so those of a very large batch, from this one on, are larger. */
 const SMALL_PIECES = 64;
@@ -42,6 +45,14 @@ export interface RuleProtocol {
 export interface CompatRule {
   readonly bytes: Buffer;
   readonly places: readonly number[];
+}
+
+/** Rules of one chain, one after the other in a piece of a batch. */
+export interface RuleRun {
+  readonly batch: CompatBatch;
+  readonly piece: number;
+  readonly start: number;
+  readonly end: number;
 }
 
 /** For one message after the other: nothing awaits in between. */
@@ -73,6 +84,7 @@ export class CompatBatch {
   #chain = '';
   /** What the rules of the chain begin with. */
   #head: Buffer = Buffer.alloc(0);
+  #run = { piece: -1, start: 0 };
   #messages = 0;
   #lastStart = 0;
 
@@ -131,6 +143,37 @@ export class CompatBatch {
       const text = texts[index] ?? '';
       for (let offset = 0; offset < text.length; offset++) message[at + offset] = text.charCodeAt(offset);
     }
+  }
+
+  /** The rules that are added from now on, until {@link endRun}, are to be copied by the batch of the other family. */
+  startRun(): void {
+    this.#run = { piece: this.#pieces.length - 1, start: this.#pieces.at(-1)?.length ?? 0 };
+  }
+
+  /** Null if the rules are not in one piece. */
+  endRun(): RuleRun | null {
+    const { piece, start } = this.#run;
+    const end = this.#pieces.at(-1)?.length ?? 0;
+    return piece < 0 || piece !== this.#pieces.length - 1 ? null : { batch: this, piece, start, end };
+  }
+
+  /** Adds rules of a batch of the other family on a table of the same name. False if that batch was released meanwhile. */
+  copyRun({ batch, piece, start, end }: RuleRun): boolean {
+    const source = batch.#pieces[piece];
+    if (source === undefined) return false;
+    const message = this.#reserve(end - start);
+    let at = this.#lastStart;
+    const stop = at + end - start;
+    message.set(source.bytes.subarray(start, end), at);
+    // The room for all of them counts as one message.
+    for (let number = this.#messages; at < stop; number++) {
+      this.#messages = number;
+      this.#lastStart = at;
+      message[at + FAMILY_OFFSET] = FAMILY[this.#family];
+      putU16(message, at + SEQUENCE_OFFSET, number);
+      at += message.readUInt32LE(at);
+    }
+    return true;
   }
 
   /** What was written, and the number of its messages. `asksForAnswer`: of the last of them. */

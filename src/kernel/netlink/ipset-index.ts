@@ -25,6 +25,9 @@ export interface IpsetNumber {
 /** Looks sets up over one socket, opened when first needed. */
 export class IpsetIndex {
   readonly #library: NativeLibrary;
+  /** For one question after the other. */
+  readonly #request = Buffer.alloc(REQUEST.length);
+  readonly #length = Buffer.alloc(4);
   #fd = -1;
 
   constructor(library: NativeLibrary) {
@@ -35,13 +38,12 @@ export class IpsetIndex {
   find(name: string): IpsetNumber | null {
     if (this.#fd < 0) this.#fd = this.#library.socket(AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
     if (this.#fd < 0 || name.length >= NAME_LENGTH) return null;
-    const request = Buffer.alloc(REQUEST.length);
+    const request = this.#request.fill(0);
     request.writeUInt32LE(GET_WITH_FAMILY, REQUEST.operation);
     request.writeUInt32LE(VERSION, REQUEST.version);
     request.write(name, REQUEST.set, 'latin1');
-    const length = Buffer.alloc(4);
-    length.writeUInt32LE(request.length);
-    if (this.#library.getsockopt(this.#fd, SOL_IP, SO_IP_SET, request, length) < 0) return null;
+    this.#length.writeUInt32LE(request.length);
+    if (this.#library.getsockopt(this.#fd, SOL_IP, SO_IP_SET, request, this.#length) < 0) return null;
     const index = request.readUInt16LE(REQUEST.set);
     const family = FAMILIES[request.readUInt32LE(REQUEST.family)];
     return index === NO_SUCH_SET || family === undefined ? null : { index, family };

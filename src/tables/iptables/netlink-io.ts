@@ -10,7 +10,7 @@ import type { Family, TableName } from '../../model/family.js';
 import type { CommitLedger } from '../commit-ledger.js';
 import type { IptablesIo } from './io.js';
 import type { KnownTable } from './read.js';
-import { type CompiledRestore, compileRestore } from './restore-compiler.js';
+import { type CompiledRestore, compileRestore, type SharedRules } from './restore-compiler.js';
 import { FormCache } from './rule-forms.js';
 
 type Socket = Pick<NfTablesNetlink, 'commit'>;
@@ -45,6 +45,8 @@ const SHORT = 64 * 1024;
 export class NetlinkIptablesIo implements IptablesIo {
   readonly #options: NetlinkIptablesIoOptions;
   readonly #forms = new FormCache();
+  /** What scripts of IPv4 that are under way leave for those of IPv6. */
+  readonly #left = new Set<SharedRules>();
   readonly #queues: Record<Family | 'short', Promise<unknown>> = {
     4: Promise.resolve(),
     6: Promise.resolve(),
@@ -71,12 +73,18 @@ export class NetlinkIptablesIo implements IptablesIo {
 
   /** See IptablesIo. */
   async restore(family: Family, script: string): Promise<void> {
-    const compiled = this.#distrusted.delete(family) ? null : await this.#compile(family, script);
-    if (compiled === null) return this.#options.tool.restore(family, script);
-    const restore: Restore = { family, script, compiled };
-    if (await this.#tellingFailures(family, this.#send(restore))) return;
-    // The tool is asked once more, because it says what is wrong with which line. Nothing of it is in force yet.
-    await this.#options.tool.restore(family, script);
+    if (this.#distrusted.delete(family)) return this.#options.tool.restore(family, script);
+    const shared: SharedRules = new Map(family === 4 ? [] : [...this.#left].flatMap((tables) => [...tables]));
+    if (family === 4) this.#left.add(shared);
+    try {
+      const compiled = await this.#compile(family, script, shared);
+      const isSent =
+        compiled !== null && (await this.#tellingFailures(family, this.#send({ family, script, compiled })));
+      // The tool says what is wrong with which line. Nothing of what was refused is in force.
+      if (!isSent) await this.#options.tool.restore(family, script);
+    } finally {
+      this.#left.delete(shared);
+    }
   }
 
   /** See IptablesIo. */
@@ -95,12 +103,13 @@ export class NetlinkIptablesIo implements IptablesIo {
     return length <= SHORT ? this.#together(restore) : this.#queued(restore.family, [restore]);
   }
 
-  #compile(family: Family, script: string): Promise<CompiledRestore | null> {
+  #compile(family: Family, script: string, shared: SharedRules): Promise<CompiledRestore | null> {
     const { sets, clock } = this.#options;
     return compileRestore({
       family,
       script,
       forms: this.#forms,
+      shared,
       findSet: (name) => sets.find(name),
       slices: new TimeSlices(clock, SLICE_MS),
     });

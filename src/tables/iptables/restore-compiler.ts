@@ -3,9 +3,9 @@
 import type { TimeSlices } from '../../base/time-slices.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
-import { CompatBatch } from '../../kernel/netlink/compat-batch.js';
+import { CompatBatch, type RuleRun } from '../../kernel/netlink/compat-batch.js';
 import type { ChainHook } from '../../kernel/netlink/nf-batch.js';
-import type { FormCache, FormedRule, RuleForms } from './rule-forms.js';
+import type { FormCache, TableForms } from './rule-forms.js';
 import { isComment } from './rule-matches.js';
 import { isChainName } from './rule-targets.js';
 
@@ -14,11 +14,22 @@ export interface CompileInput {
   readonly family: Family;
   readonly script: string;
   readonly forms: FormCache;
+  /** IPv4's script leaves here what IPv6's takes. */
+  readonly shared: SharedRules;
   /** The kernel's number of an IP set. */
   findSet(name: string): IpsetNumber | null;
   /** Hands the event loop back; null for a script that is short. */
   readonly slices: TimeSlices | null;
 }
+
+/** Rules of one chain that are the same in both families, as text and in memory. */
+interface SharedRun {
+  readonly text: string;
+  readonly run: RuleRun;
+}
+
+/** By table and chain, what is compiled of scripts of IPv4: good until the kernel has them. */
+export type SharedRules = Map<TableName, Map<string, SharedRun>>;
 
 /** A compiled script. */
 export interface CompiledRestore {
@@ -52,29 +63,59 @@ const PLAIN_COMMENT = /^[A-Za-z0-9_ @%+=:,./-]*$/;
 interface OpenTransaction {
   readonly batch: CompatBatch;
   readonly table: TableName;
-  readonly commented: RuleForms;
-  readonly plain: RuleForms;
+  readonly forms: TableForms;
+  /** Of the same table for IPv6. */
+  readonly formsOfSix: TableForms;
+  /** What IPv4 leaves, or IPv6 finds. */
+  readonly shared: Map<string, SharedRun>;
 }
+
+/** Rules of a chain that are being compiled; `isShared` if they are the same for IPv6 so far. */
+interface OpenRun {
+  readonly chain: string;
+  readonly start: number;
+  isShared: boolean;
+}
+
+const NO_RUN: Readonly<OpenRun> = { chain: '', start: 0, isShared: false };
 
 class RestoreCompiler {
   readonly sets = new Map<string, IpsetNumber>();
   readonly batches: CompatBatch[] = [];
   readonly #input: CompileInput;
   #open: OpenTransaction | null = null;
+  #run: OpenRun = { ...NO_RUN };
+  /** Of this script; of IPv4's for IPv6. */
+  readonly #shared: SharedRules;
   #hooksMade = new Set<string>();
 
   constructor(input: CompileInput) {
     this.#input = input;
+    this.#shared = input.shared;
   }
 
   get isComplete(): boolean {
     return this.#open === null;
   }
 
-  line(text: string): boolean {
-    if (text.startsWith('-A ')) return this.#rule(text, 'last');
+  /** Reads the line that begins at `at`, or all rules of a chain that IPv4 left; gives where the next begins, or -1. */
+  next(at: number): number {
+    const { script, family } = this.#input;
+    const isRule = script.startsWith('-A ', at);
+    if (!isRule) this.#endRun(at);
+    else if (family === 6) {
+      const copied = this.#copyRun(at);
+      if (copied > 0) return at + copied;
+    }
+    const end = script.indexOf('\n', at);
+    // The tool, too, reads whole lines only.
+    return end >= 0 && this.#line(script.slice(at, end), at) ? end + 1 : -1;
+  }
+
+  #line(text: string, at: number): boolean {
+    if (text.startsWith('-A ')) return this.#rule(text, 'last', at);
     if (text.startsWith(':')) return this.#emptyChain(text);
-    if (text.startsWith('-I ')) return this.#rule(text, 'first');
+    if (text.startsWith('-I ')) return this.#rule(text, 'first', at);
     if (text.startsWith('--delete-chain ')) return this.#deleteChain(text);
     if (text.startsWith('*')) return this.#begin(text.slice(1));
     return text === 'COMMIT' ? this.#commit() : text === '';
@@ -85,7 +126,10 @@ class RestoreCompiler {
     const { family } = this.#input;
     const batch = new CompatBatch(family, table);
     batch.addTable();
-    this.#open = { batch, table, ...this.#input.forms.of(family, table) };
+    const shared = this.#shared.get(table) ?? new Map<string, SharedRun>();
+    if (family === 4) this.#shared.set(table, shared);
+    const { forms } = this.#input;
+    this.#open = { batch, table, forms: forms.of(family, table), formsOfSix: forms.of(6, table), shared };
     this.#hooksMade = new Set();
     return true;
   }
@@ -114,27 +158,61 @@ class RestoreCompiler {
     return true;
   }
 
-  #rule(text: string, place: 'first' | 'last'): boolean {
+  #rule(text: string, place: 'first' | 'last', at: number): boolean {
     const open = this.#open;
     const space = text.indexOf(' ', 3);
     const end = space < 0 ? text.length : space;
     if (open === null) return false;
     const chain = text.slice(3, end);
-    if (!isChainName(chain) && !this.#hook(chain)) return false;
-    if (!text.startsWith(COMMENT_START, end + 1)) {
-      const rule = this.#form(open.plain, text.slice(end + 1));
-      if (rule !== null) open.batch.addRule(chain, rule.form, rule.names, place);
-      return rule !== null;
-    }
+    const isOurs = isChainName(chain);
+    if (!isOurs && !this.#hook(chain)) return false;
+    if (chain !== this.#run.chain) this.#startRun(chain, at, isOurs && place === 'last');
+    if (!text.startsWith(COMMENT_START, end + 1)) return this.#form(chain, '', text.slice(end + 1), place);
     const commentStart = end + 1 + COMMENT_START.length;
     const commentEnd = text.indexOf('"', commentStart);
     const next = commentEnd + 1;
     if (commentEnd < 0 || (next < text.length && text.charCodeAt(next) !== 0x20)) return false;
     const comment = text.slice(commentStart, commentEnd);
     if (!isComment(comment) || !PLAIN_COMMENT.test(comment)) return false;
-    const rule = this.#form(open.commented, text.slice(next + 1));
-    if (rule !== null) open.batch.addRule(chain, rule.form, [comment, ...rule.names], place);
-    return rule !== null;
+    return this.#form(chain, comment, text.slice(next + 1), place);
+  }
+
+  /** Adds a rule; an empty comment is none. */
+  #form(chain: string, comment: string, body: string, place: 'first' | 'last'): boolean {
+    if (this.#open === null) return false;
+    const { batch, forms, formsOfSix } = this.#open;
+    const kind = comment === '' ? 'plain' : 'commented';
+    const rule = forms[kind].of(body, this.#findSet);
+    if (rule === null) return false;
+    batch.addRule(chain, rule.form, comment === '' ? rule.names : [comment, ...rule.names], place);
+    if (this.#run.isShared && !forms[kind].isSameIn(formsOfSix[kind], body, rule)) this.#run.isShared = false;
+    return true;
+  }
+
+  #startRun(chain: string, at: number, canBeShared: boolean): void {
+    this.#endRun(at);
+    const isShared = canBeShared && this.#input.family === 4;
+    this.#run = { chain, start: at, isShared };
+    if (isShared) this.#open?.batch.startRun();
+  }
+
+  #endRun(at: number): void {
+    const { chain, start, isShared } = this.#run;
+    const run = isShared ? this.#open?.batch.endRun() : undefined;
+    if (run !== undefined && run !== null) {
+      this.#open?.shared.set(chain, { text: this.#input.script.slice(start, at), run });
+    }
+    this.#run = { ...NO_RUN };
+  }
+
+  /** Copies the rules of a chain that begin here, if they are those of IPv4; gives the length of their text, or 0. */
+  #copyRun(at: number): number {
+    const { script } = this.#input;
+    const chain = script.slice(at + 3, script.indexOf(' ', at + 3));
+    if (this.#open === null || chain === this.#run.chain) return 0;
+    const shared = this.#open.shared.get(chain);
+    if (shared === undefined || !script.startsWith(shared.text, at)) return 0;
+    return this.#open.batch.copyRun(shared.run) ? shared.text.length : 0;
   }
 
   /** Makes a chain of the kernel's hooks, which is no failure if it is there. */
@@ -145,10 +223,6 @@ class RestoreCompiler {
     if (!this.#hooksMade.has(name)) this.#open.batch.addChain(name, hook);
     this.#hooksMade.add(name);
     return true;
-  }
-
-  #form(forms: RuleForms, body: string): FormedRule | null {
-    return forms.of(body, this.#findSet);
   }
 
   readonly #findSet = (name: string): IpsetNumber | null => {
@@ -169,10 +243,8 @@ export async function compileRestore(input: CompileInput): Promise<CompiledResto
   const compiler = new RestoreCompiler(input);
   const { script, slices } = input;
   for (let at = 0; at < script.length; ) {
-    const end = script.indexOf('\n', at);
-    // The tool, too, reads whole lines only.
-    if (end < 0 || !compiler.line(script.slice(at, end))) return null;
-    at = end + 1;
+    at = compiler.next(at);
+    if (at < 0) return null;
     if (slices?.isDue() === true) await slices.pause();
   }
   input.forms.limit();

@@ -56,11 +56,22 @@ export class RuleForms {
   readonly #dispatch: CompatRule[] = [];
   /** By text without the name of the one set in it. */
   readonly #ofSet = new Map<string, CompatRule>();
+  readonly #same = new WeakMap<CompatRule, boolean>();
 
   constructor(family: Family, table: TableName, hasComment: boolean) {
     this.#family = family;
     this.#table = table;
     this.#comment = hasComment ? COMMENT : NOTHING;
+  }
+
+  /** Whether the rule is the same in another family, but for the family; false for one that names a set. */
+  isSameIn(other: RuleForms, body: string, { form }: FormedRule): boolean {
+    let isSame = this.#same.get(form);
+    if (isSame === undefined) {
+      isSame = !body.includes(SET) && (other.of(body, noSet)?.form.bytes.equals(form.bytes) ?? false);
+      this.#same.set(form, isSame);
+    }
+    return isSame;
   }
 
   /** How many texts forms are kept for. */
@@ -130,8 +141,13 @@ export class RuleForms {
     const beforeEnd = FIRST_EXPRESSION + before.length;
     const afterStart = beforeEnd + this.#comment.length;
     const places = this.#comment === COMMENT ? [beforeEnd + COMMENT_TEXT_OFFSET] : [];
-    if (kind === 'dispatch') places.push(nameAt(beforeEnd, names[0] ?? ''));
-    if (kind === 'dispatch' || kind === 'chain') places.push(nameAt(afterStart + after.length, names.at(-1) ?? ''));
+    const ends = kind === 'dispatch' ? [beforeEnd, afterStart + after.length] : [afterStart + after.length];
+    for (const [index, name] of names.entries()) {
+      const at = nameAt(ends[index] ?? 0, name);
+      places.push(at);
+      // The form says nothing of the rule that it was made of.
+      bytes.fill(0, at, at + name.length);
+    }
     if (kind === 'set') {
       const set = compiled.after.findIndex((expression) => expression.kind === 'match' && expression.name === 'set');
       // What looked like one stands in a comment.
@@ -150,14 +166,20 @@ function formed(form: CompatRule, names = NO_NAMES): FormedRule | null {
   return form === NO_FORM ? null : { form, names };
 }
 
+/** Forms of rules with a comment in front of their matches, and of those without. */
+export interface TableForms {
+  readonly commented: RuleForms;
+  readonly plain: RuleForms;
+}
+
 /** Kept forms of all tables; after each script only as many as this, of half a KiB each. */
 const MAX_FORMS = 1_000;
 
 /** Keeps forms from one script to the next: what a small change writes is what others wrote before it. */
 export class FormCache {
-  readonly #tables = new Map<string, { readonly commented: RuleForms; readonly plain: RuleForms }>();
+  readonly #tables = new Map<string, TableForms>();
 
-  of(family: Family, table: TableName): { readonly commented: RuleForms; readonly plain: RuleForms } {
+  of(family: Family, table: TableName): TableForms {
     const key = `${table}/${family}`;
     let forms = this.#tables.get(key);
     if (forms === undefined) {

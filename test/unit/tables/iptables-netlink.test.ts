@@ -19,7 +19,11 @@ import { compileRule } from '../../../src/tables/iptables/rule-compiler.js';
 import { FormCache, RuleForms } from '../../../src/tables/iptables/rule-forms.js';
 import { readsOurForms } from '../../../src/tables/iptables/known-forms.js';
 import { NetlinkIptablesIo } from '../../../src/tables/iptables/netlink-io.js';
-import { compileRestore } from '../../../src/tables/iptables/restore-compiler.js';
+import {
+  type CompiledRestore,
+  compileRestore,
+  type SharedRules,
+} from '../../../src/tables/iptables/restore-compiler.js';
 import { silentLogger } from '../../../src/base/logger.js';
 import { systemClock } from '../../../src/kernel/system-clock.js';
 import { FakeCommandRunner } from '../../fakes/command-runner.js';
@@ -35,7 +39,8 @@ function script(...lines: readonly string[]): string {
 
 async function isCompiled(text: string, family: Family = 4): Promise<boolean> {
   const findSet = (name: string) => SETS.get(name) ?? null;
-  return (await compileRestore({ family, script: text, forms: new FormCache(), findSet, slices: null })) !== null;
+  const forms = new FormCache();
+  return (await compileRestore({ family, script: text, forms, shared: new Map(), findSet, slices: null })) !== null;
 }
 
 describe('compileRestore', () => {
@@ -206,6 +211,7 @@ describe('FormCache', () => {
         family: 4,
         script: script(...texts.map((text) => `-A cali-a ${text}`)),
         forms: cache,
+        shared: new Map(),
         findSet: (name) => ({ index: index + (name.endsWith('b') ? 1 : 0), family: 4 }),
         slices: null,
       });
@@ -218,6 +224,65 @@ describe('FormCache', () => {
     expect([count(before, '11110102'), count(before, '12110100')]).toEqual([3, 1]);
     expect([count(after, '22220102'), count(after, '23220100')]).toEqual([3, 1]);
     expect(count(after, '11110102') + count(after, '12110100')).toBe(0);
+  });
+});
+
+describe('rules that both families share', () => {
+  const lines = (chain: string, ...bodies: readonly string[]): string[] =>
+    bodies.map((body, index) => `-A ${chain} -m comment --comment "cali:${chain}-${index}" ${body}`);
+  const SAME = ['-p 17 -m multiport --destination-ports 4789 --jump DROP', '--jump cali-a', '--jump RETURN'];
+  const many = lines(
+    'cali-many',
+    ...Array.from({ length: 400 }, (_, index) => `--in-interface c${index} --goto cali-a`),
+  );
+  const four = script(
+    ...lines('cali-same', ...SAME),
+    ...lines('cali-reject', ...SAME, '--jump REJECT'),
+    ...lines('cali-set', '-m set --match-set cali40four src --jump DROP', ...SAME),
+    ...lines('cali-other', ...SAME),
+    ...many,
+    ...lines('cali-header', '-p 43 --jump DROP'),
+    '-A FORWARD --jump cali-a',
+    '-A cali-last --jump cali-a',
+  );
+  const six = four
+    .replace('cali40four', 'cali60six')
+    .replace('cali-other-1" --jump', 'cali-other-1" --goto')
+    .replace(/-A cali-header.*\n/, '');
+
+  function compile(family: Family, shared: SharedRules, text: string): Promise<CompiledRestore | null> {
+    const findSet = (name: string) => SETS.get(name) ?? null;
+    return compileRestore({ family, script: text, forms: new FormCache(), shared, findSet, slices: null });
+  }
+
+  const bytesOf = (compiled: CompiledRestore | null): string =>
+    Buffer.concat(joinCompatBatches(compiled?.batches ?? []).bytes).toString('hex');
+
+  test('are left by IPv4, and are for IPv6 what it would have made', async () => {
+    const shared: SharedRules = new Map();
+    expect(await compile(4, shared, four)).not.toBeNull();
+    const left = shared.get('filter');
+    expect([...(left?.keys() ?? [])]).toEqual(['cali-same', 'cali-other', 'cali-last']);
+    const taken: string[] = [];
+    const get = left?.get.bind(left);
+    if (left !== undefined && get !== undefined) {
+      left.get = (chain) => {
+        taken.push(chain);
+        return get(chain);
+      };
+    }
+    const own = bytesOf(await compile(6, new Map(), six));
+    expect(own).not.toBe(bytesOf(null));
+    expect(bytesOf(await compile(6, shared, six))).toBe(own);
+    expect(taken).toEqual(['cali-same', 'cali-reject', 'cali-set', 'cali-other', 'cali-many', 'FORWARD', 'cali-last']);
+  });
+
+  test('are not taken any more when the memory of IPv4’s was given back', async () => {
+    const shared: SharedRules = new Map();
+    const compiled = await compile(4, shared, four);
+    for (const batch of compiled?.batches ?? []) batch.release();
+    await compile(4, new Map(), script(...lines('cali-x', '--jump DROP')));
+    expect(bytesOf(await compile(6, shared, six))).toBe(bytesOf(await compile(6, new Map(), six)));
   });
 });
 
