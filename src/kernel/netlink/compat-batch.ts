@@ -81,6 +81,7 @@ export class CompatBatch {
   readonly #family: 4 | 6;
   readonly #table: string;
   readonly #pieces: { readonly bytes: Buffer; length: number }[] = [];
+  readonly #chainForms = new Map<number, Buffer>();
   #chain = '';
   /** What the rules of the chain begin with. */
   #head: Buffer = Buffer.alloc(0);
@@ -101,12 +102,16 @@ export class CompatBatch {
 
   /** No failure if it exists. */
   addChain(name: string, base?: ChainHook): void {
+    if (base === undefined) {
+      this.#aboutChain(MESSAGE.newChain, FLAG.create, CHAIN.name, name);
+      return;
+    }
     this.#message(MESSAGE.newChain, FLAG.create, (writer) => {
-      writer.attributeString(CHAIN.table, this.#table).attributeString(CHAIN.name, name);
-      if (base === undefined) return;
       const number = HOOKS.indexOf(base.hook);
       if (number < 0) throw new BugError(`${base.hook} is no hook`);
       writer
+        .attributeString(CHAIN.table, this.#table)
+        .attributeString(CHAIN.name, name)
         .nested(CHAIN.hook, (hook) =>
           hook.attributeU32Be(HOOK.number, number).attributeU32Be(HOOK.priority, base.priority),
         )
@@ -115,15 +120,11 @@ export class CompatBatch {
   }
 
   flushChain(name: string): void {
-    this.#message(MESSAGE.deleteRule, 0, (writer) =>
-      writer.attributeString(RULE.table, this.#table).attributeString(RULE.chain, name),
-    );
+    this.#aboutChain(MESSAGE.deleteRule, 0, RULE.chain, name);
   }
 
   deleteChain(name: string): void {
-    this.#message(MESSAGE.deleteChain, 0, (writer) =>
-      writer.attributeString(CHAIN.table, this.#table).attributeString(CHAIN.name, name),
-    );
+    this.#aboutChain(MESSAGE.deleteChain, 0, CHAIN.name, name);
   }
 
   /** Adds a rule at the end of a chain, or before all others. `texts` are plain ASCII, one for each place. */
@@ -139,9 +140,7 @@ export class CompatBatch {
     putU16(message, this.#lastStart + SEQUENCE_OFFSET, this.#messages);
     if (place === 'first') putU16(message, this.#lastStart + FLAGS_OFFSET, FLAG.request | FLAG.create);
     for (let index = 0; index < places.length; index++) {
-      const at = this.#lastStart + start + (places[index] ?? 0);
-      const text = texts[index] ?? '';
-      for (let offset = 0; offset < text.length; offset++) message[at + offset] = text.charCodeAt(offset);
+      putText(message, this.#lastStart + start + (places[index] ?? 0), texts[index] ?? '');
     }
   }
 
@@ -201,6 +200,22 @@ export class CompatBatch {
     this.#chain = chain;
   }
 
+  /** A message that says nothing but table and chain; those about names of one length are alike. */
+  #aboutChain(type: number, flags: number, attribute: number, name: string): void {
+    const key = (type << 8) | name.length;
+    let form = this.#chainForms.get(key);
+    if (form === undefined) {
+      // All kinds of messages have the table in the same place.
+      const writer = this.#begin(type, flags).attributeString(CHAIN.table, this.#table);
+      form = Buffer.from(writer.attributeString(attribute, name).end().finish());
+      this.#chainForms.set(key, form);
+    }
+    const message = this.#reserve(form.length);
+    message.set(form, this.#lastStart);
+    putU16(message, this.#lastStart + SEQUENCE_OFFSET, this.#messages);
+    putText(message, this.#lastStart + form.length - ((name.length + 4) & ~3), name);
+  }
+
   #message(type: number, flags: number, content: (writer: MessageWriter) => void): void {
     const writer = this.#begin(type, flags);
     content(writer);
@@ -254,4 +269,8 @@ function mark(type: number): Buffer {
 function putU16(bytes: Buffer, at: number, value: number): void {
   bytes[at] = value;
   bytes[at + 1] = value >>> 8;
+}
+
+function putText(bytes: Buffer, at: number, text: string): void {
+  for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);
 }

@@ -57,6 +57,8 @@ function hooks(type: string, priorities: Readonly<Record<string, number>>): Read
 }
 
 const COMMENT_START = '-m comment --comment "';
+/** Without a space. */
+const ASCII = /^[!-~]+$/;
 const PLAIN_COMMENT = /^[A-Za-z0-9_ @%+=:,./-]*$/;
 
 /** A transaction that is being compiled. */
@@ -145,7 +147,8 @@ class RestoreCompiler {
     const end = text.indexOf(' ');
     const name = text.slice(1, end);
     const rest = text.slice(end);
-    if (this.#open === null || !isChainName(name) || (rest !== ' - -' && rest !== ' - [0:0]')) return false;
+    if (this.#open === null || !isChainName(name) || !ASCII.test(name) || (rest !== ' - -' && rest !== ' - [0:0]'))
+      return false;
     this.#open.batch.addChain(name);
     this.#open.batch.flushChain(name);
     return true;
@@ -153,7 +156,7 @@ class RestoreCompiler {
 
   #deleteChain(text: string): boolean {
     const name = text.slice('--delete-chain '.length);
-    if (this.#open === null || !isChainName(name) || name.includes(' ')) return false;
+    if (this.#open === null || !isChainName(name) || !ASCII.test(name)) return false;
     this.#open.batch.deleteChain(name);
     return true;
   }
