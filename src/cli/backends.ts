@@ -126,9 +126,10 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
     ...(variant === 'nft' && access.commits !== null ? { ledger: access.commits } : {}),
     ...(access.taggedRules === null ? {} : { readTags: access.taggedRules[variant] }),
   });
-  const native = variant === 'nft' ? access.nativeIptables : null;
-  const isNative = native !== null && (await readsOurForms(access.runner, config.ipv6Support ? FAMILIES : [4], log));
-  const io = countIptables(isNative ? native(command) : command, options.metrics);
+  const families = config.ipv6Support ? FAMILIES : ([4] as const);
+  const native = access.nativeIptables;
+  const isNative = native !== null && (await readsOurForms(access.runner, variant, families, log));
+  const io = countIptables(isNative ? native(command, variant) : command, options.metrics);
   const reconcilers: Reconciler[] = [];
   const iptables: IptablesTable[] = [];
   const ipSetPlanes: IpSetPlane[] = [];

@@ -14,6 +14,7 @@ import type { IpSetIo } from '../ipsets/kernel-set.js';
 import { netlinkIpSetIo } from '../ipsets/netlink-io.js';
 import { startBroker } from '../kernel/broker.js';
 import type { CommandRunner } from '../kernel/command.js';
+import { FileLock } from '../kernel/file-lock.js';
 import { CoprocessRunner } from '../kernel/coprocess-runner.js';
 import { ConntrackNetlink } from '../kernel/netlink/conntrack.js';
 import { IpsetNetlink } from '../kernel/netlink/ipset.js';
@@ -23,6 +24,7 @@ import { loadNativeLibrary, type NativeLibrary } from '../kernel/netlink/library
 import { NfTablesNetlink } from '../kernel/netlink/nf-tables.js';
 import { NfTablesReader } from '../kernel/netlink/nf-tables-read.js';
 import type { TaggedRules } from '../kernel/netlink/tagged-rules.js';
+import { XtablesSocket } from '../kernel/netlink/xtables-socket.js';
 import { XtablesReader } from '../kernel/netlink/xtables-reader.js';
 import { startProcessStream } from '../kernel/process-stream.js';
 import { CommandRouteKernel } from '../routes/command-kernel.js';
@@ -34,6 +36,8 @@ import type { RouteKernel } from '../routes/route-kernel.js';
 import type { WireguardControl } from '../routes/wireguard.js';
 import { CommitLedger } from '../tables/commit-ledger.js';
 import type { IptablesIo } from '../tables/iptables/io.js';
+import type { IptablesBackend } from '../tables/iptables/backend.js';
+import { LegacyIptablesIo } from '../tables/iptables/legacy-io.js';
 import { NetlinkIptablesIo } from '../tables/iptables/netlink-io.js';
 import { HASH_COMMENT_PREFIX } from '../tables/ownership.js';
 import { CommandNftIo } from '../tables/nftables/command-io.js';
@@ -57,7 +61,7 @@ export interface KernelAccess {
   /** What iptables rules are known by, without a tool; null without native access. */
   readonly taggedRules: Readonly<Record<'legacy' | 'nft', TaggedRulesSource>> | null;
   /** Rules of the nft variant by netlink, before a tool that does what is left; null without native access. */
-  readonly nativeIptables: ((tool: IptablesIo) => IptablesIo) | null;
+  readonly nativeIptables: ((tool: IptablesIo, variant: IptablesBackend) => IptablesIo) | null;
   /** Tracked flows by netlink; null without native access. */
   readonly flows: FlowDeletion | null;
   /** Wireguard devices by generic netlink; null without native access. */
@@ -113,7 +117,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
       links: native === null ? 'ip monitor' : 'netlink',
       ipsets: native === null ? text : 'netlink',
       nftables: nft === null ? text : 'netlink and libnftables',
-      iptables: native === null ? text : 'netlink (nft variant) and co-process',
+      iptables: native === null ? text : 'netlink, setsockopt and co-process',
     },
     runner,
     routes: routes ?? tools,
@@ -201,10 +205,11 @@ function openNativeIptables(
   library: NativeLibrary,
   clock: Clock,
   ledger: CommitLedger | undefined,
-): { before(tool: IptablesIo): IptablesIo; close(): void } {
+): { before(tool: IptablesIo, variant: IptablesBackend): IptablesIo; close(): void } {
   const closers: (() => void)[] = [];
   return {
-    before: (tool) => {
+    before: (tool, variant) => {
+      if (variant === 'legacy') return legacyIo(library, tool, (close) => closers.push(close));
       const open = (): NfTablesNetlink => new NfTablesNetlink(library);
       const netlink = { 4: open(), 6: open(), short: open() };
       const sets = new IpsetIndex(library);
@@ -223,6 +228,24 @@ function openNativeIptables(
       for (const close of closers) close();
     },
   };
+}
+
+/** What its structs are known for. */
+const LEGACY_ARCHITECTURES: ReadonlySet<string> = new Set(['x64', 'arm64']);
+/** Where iptables has its lock, if the environment does not say another. */
+const XTABLES_LOCK = '/run/xtables.lock';
+
+function legacyIo(library: NativeLibrary, tool: IptablesIo, onClose: (close: () => void) => void): IptablesIo {
+  if (!LEGACY_ARCHITECTURES.has(process.arch)) return tool;
+  const sockets = { 4: XtablesSocket.open(library, 4), 6: XtablesSocket.open(library, 6) };
+  const sets = new IpsetIndex(library);
+  onClose(() => {
+    sockets[4]?.close();
+    sockets[6]?.close();
+    sets.close();
+  });
+  const lock = new FileLock(library, process.env['XTABLES_LOCKFILE'] ?? XTABLES_LOCK);
+  return new LegacyIptablesIo({ sockets, lock, sets, tool });
 }
 
 function giveUp(required: boolean, reason: string, log: Logger): null {

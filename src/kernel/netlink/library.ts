@@ -17,10 +17,23 @@ export interface NativeLibrary {
   writePiecesInThread(fd: number, pieces: readonly Buffer[]): Promise<number>;
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   setsockopt(fd: number, level: number, option: number, value: Buffer, length: number): number;
+  /** The same in a thread of the pool, for large values; errno is not known afterwards. */
+  setsockoptInThread(fd: number, level: number, option: number, value: Buffer, length: number): Promise<number>;
   /** `length` is a 32-bit size, in and out. */
   getsockopt(fd: number, level: number, option: number, value: Buffer, length: Buffer): number;
   /** The same in a thread of the pool, for large values; errno is not known afterwards. */
   getsockoptInThread(fd: number, level: number, option: number, value: Buffer, length: Buffer): Promise<number>;
+  /** Asks into reserved memory, in a thread of the pool. */
+  getsockoptReserved(fd: number, level: number, option: number, value: ReservedMemory, length: Buffer): Promise<number>;
+  /**
+   * Reserves `length` bytes of addresses of which only the first `usable` (up to the end of a page) hold anything: what
+   * the kernel writes behind them fails with EFAULT. Null if that cannot be had.
+   */
+  reserve(length: number, usable: number): ReservedMemory | null;
+  /** Where the bytes of a buffer are, for structs that point to others. Valid as long as somebody holds the buffer. */
+  addressOf(buffer: Buffer): bigint;
+  /** flock(2). */
+  flock(fd: number, operation: number): number;
   close(fd: number): number;
   /** Fills `address` as far as `length`, a 32-bit size, says. */
   getsockname(fd: number, address: Buffer, length: Buffer): number;
@@ -33,6 +46,16 @@ export interface NativeLibrary {
   poll(fd: number, callback: () => void): { stop(): void };
 }
 
+/** Memory that V8 knows nothing of. */
+export interface ReservedMemory {
+  readonly address: number;
+  /** Copies to the beginning. */
+  write(bytes: Buffer): void;
+  /** Copies from the beginning. */
+  read(bytes: Buffer): void;
+  free(): void;
+}
+
 interface NativeFunction {
   (...args: unknown[]): number;
   async(...args: unknown[]): void;
@@ -42,6 +65,7 @@ interface Koffi {
   load(path: string): { func(definition: string): NativeFunction };
   struct(name: string, fields: Readonly<Record<string, string>>): unknown;
   errno(): number;
+  address(value: Buffer): bigint;
   node: { poll(fd: number, options: { readable: boolean }, callback: () => void): { close(): void } };
 }
 
@@ -78,6 +102,10 @@ function load(): NativeLoad {
     );
     const send = libc.func('long send(int fd, const uint8_t *data, size_t length, int flags)');
     const getsockopt = libc.func('int getsockopt(int fd, int level, int option, uint8_t *value, uint8_t *length)');
+    const setsockopt = libc.func(
+      'int setsockopt(int fd, int level, int option, const uint8_t *value, uint32_t length)',
+    );
+    const getReserved = libc.func('int getsockopt(int fd, int level, int option, uint64_t value, uint8_t *length)');
     const library: NativeLibrary = {
       socket: call('int socket(int domain, int type, int protocol)'),
       bind: call('int bind(int fd, const uint8_t *address, uint32_t length)'),
@@ -87,9 +115,15 @@ function load(): NativeLoad {
       writePieces: (fd, pieces) => writev(fd, pieces.map(vectorOf), pieces.length),
       writePiecesInThread: (fd, pieces) => inThread(writev, [fd, pieces.map(vectorOf), pieces.length]),
       recv: call('long recv(int fd, uint8_t *data, size_t length, int flags)'),
-      setsockopt: call('int setsockopt(int fd, int level, int option, const uint8_t *value, uint32_t length)'),
+      setsockopt,
+      setsockoptInThread: (...args) => inThread(setsockopt, args),
       getsockopt,
       getsockoptInThread: (...args) => inThread(getsockopt, args),
+      getsockoptReserved: (fd, level, option, { address }, length) =>
+        inThread(getReserved, [fd, level, option, address, length]),
+      reserve: reservation((definition) => libc.func(definition)),
+      addressOf: (buffer) => koffi.address(buffer),
+      flock: call('int flock(int fd, int operation)'),
       close: call('int close(int fd)'),
       getsockname: call('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint8_t *length)'),
       ifNameToIndex: call('uint32_t if_nametoindex(const char *name)'),
@@ -115,6 +149,37 @@ function load(): NativeLoad {
 
 function vectorOf(piece: Buffer): { readonly base: Buffer; readonly length: number } {
   return { base: piece, length: piece.length };
+}
+
+const PAGE = 4096;
+const PROT_NONE = 0;
+const PROT_READ_WRITE = 3;
+/** MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE. */
+const MAP_FLAGS = 0x2 | 0x20 | 0x4000;
+
+function reservation(define: (definition: string) => NativeFunction): NativeLibrary['reserve'] {
+  const map = define(
+    'int64_t mmap(uint64_t address, size_t length, int protection, int flags, int fd, int64_t offset)',
+  );
+  const protect = define('int mprotect(uint64_t address, size_t length, int protection)');
+  const unmap = define('int munmap(uint64_t address, size_t length)');
+  const copyIn = define('uint64_t memcpy(uint64_t to, const uint8_t *from, size_t length)');
+  const copyOut = define('uint64_t memcpy(uint8_t *to, uint64_t from, size_t length)');
+  return (length, usable) => {
+    const address = map(0, length, PROT_NONE, MAP_FLAGS, -1, 0);
+    if (address <= 0) return null;
+    const free = (): void => void unmap(address, length);
+    if (protect(address, Math.ceil(usable / PAGE) * PAGE, PROT_READ_WRITE) < 0) {
+      free();
+      return null;
+    }
+    return {
+      address,
+      free,
+      write: (bytes) => void copyIn(address, bytes, bytes.length),
+      read: (bytes) => void copyOut(bytes, address, bytes.length),
+    };
+  };
 }
 
 /** Calls a function in a thread of the pool; its buffers must not be touched meanwhile. */

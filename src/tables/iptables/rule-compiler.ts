@@ -1,31 +1,16 @@
 // Turns the text of a rule, as render.ts prints it, into the expressions that iptables-nft 1.8.9 makes of it (kept equal
 // by test/kernel/iptables-compile.test.ts). Any other form gives null, and the tool is asked to do it.
-import { parseCidr } from '../../base/ip.js';
 import type { Family, TableName } from '../../model/family.js';
 import { addressBytes } from '../../kernel/netlink/address-bytes.js';
 import type { RuleProtocol } from '../../kernel/netlink/compat-batch.js';
 import { type Expression, FIRST_REGISTER, HEADER, META } from '../../kernel/netlink/nf-expressions.js';
 import { compileMatch, isPortProtocol, type MatchContext, portTest } from './rule-matches.js';
 import { compileTarget } from './rule-targets.js';
-import { wordsOf } from './rule-words.js';
+import { addressTest, isInterfaceName, protocolNumber, wordsOf } from './rule-words.js';
 import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
 import { WordReader } from '../word-reader.js';
 
 const TCP = 6;
-const PROTOCOLS: ReadonlyMap<string, number> = new Map([
-  ['icmp', 1],
-  ['ipencap', 4],
-  ['tcp', TCP],
-  ['udp', 17],
-  ['icmpv6', 58],
-  ['ipv6-icmp', 58],
-  ['sctp', 132],
-  ['udplite', 136],
-]);
-/** Headers that IPv6 packets have before their protocol: the tool warns of them. */
-const EXTENSION_HEADERS: ReadonlySet<number> = new Set([0, 43, 44, 50, 51, 59, 60, 135]);
-const MAX_PROTOCOL = 255;
-const MAX_INTERFACE_NAME = 15;
 const LAYOUT = { 4: { source: 12, dest: 16, length: 4 }, 6: { source: 8, dest: 24, length: 16 } } as const;
 
 /** A rule's expressions, but for a comment in front of all matches, which goes between the two parts. */
@@ -120,9 +105,8 @@ class RuleCompiler implements MatchContext {
   }
 
   #protocolTest(isNegated: boolean): boolean {
-    const name = this.#words.next();
-    const number = /^[1-9]\d{0,2}$/.test(name) ? Number(name) : (PROTOCOLS.get(name) ?? 0);
-    if (number === 0 || number > MAX_PROTOCOL || (this.family === 6 && EXTENSION_HEADERS.has(number))) return false;
+    const number = protocolNumber(this.family, this.#words.next());
+    if (number === null) return false;
     this.#protocol = { number, isNegated };
     return this.#test('protocol', [
       { kind: 'meta', key: META.protocol, register: FIRST_REGISTER },
@@ -133,7 +117,7 @@ class RuleCompiler implements MatchContext {
   #interfaceTest(side: 'in' | 'out'): boolean {
     const name = this.#words.next();
     const isPrefix = name.endsWith('+');
-    if (name.length > MAX_INTERFACE_NAME || !/^[A-Za-z0-9_.-]+\+?$/.test(name)) return false;
+    if (!isInterfaceName(name)) return false;
     return this.#test(side, [
       { kind: 'meta', key: side === 'in' ? META.iifname : META.oifname, register: FIRST_REGISTER },
       { kind: 'compare', negated: false, value: Buffer.from(isPrefix ? name.slice(0, -1) : `${name}\0`, 'latin1') },
@@ -141,27 +125,24 @@ class RuleCompiler implements MatchContext {
   }
 
   #addressTest(side: 'source' | 'destination', isNegated: boolean): boolean {
-    const text = this.#words.next();
     const layout = LAYOUT[this.family];
-    const cidr = parseCidr(text.includes('/') ? text : `${text}/${layout.length * 8}`);
-    if (cidr === null || cidr.family !== this.family) return false;
+    const test = addressTest(this.family, this.#words.next());
+    if (test === null) return false;
     // All addresses are no test; none of them is no rule that anybody writes.
-    if (cidr.length === 0) return !isNegated && this.#test(side, []);
+    if (test.length === 0) return !isNegated && this.#test(side, []);
     const offset = side === 'source' ? layout.source : layout.dest;
-    const bits = BigInt(layout.length * 8);
-    const ones = (1n << bits) - (1n << (bits - BigInt(cidr.length)));
-    const bytes = addressBytes(this.family, BigInt(cidr.value) & ones);
+    const bytes = addressBytes(this.family, test.value);
     const load = (length: number): Expression => {
       return { kind: 'payload', base: HEADER.network, offset, length, register: FIRST_REGISTER };
     };
-    if (cidr.length % 8 === 0) {
+    if (test.length % 8 === 0) {
       // Whole bytes: only they are loaded.
-      const value = bytes.subarray(0, cidr.length / 8);
+      const value = bytes.subarray(0, test.length / 8);
       return this.#test(side, [load(value.length), { kind: 'compare', negated: isNegated, value }]);
     }
     return this.#test(side, [
       load(layout.length),
-      { kind: 'bitwise', mask: addressBytes(this.family, ones), xor: Buffer.alloc(layout.length) },
+      { kind: 'bitwise', mask: addressBytes(this.family, test.mask), xor: Buffer.alloc(layout.length) },
       { kind: 'compare', negated: isNegated, value: bytes },
     ]);
   }

@@ -1,7 +1,7 @@
 // The words of a rule's text, as iptables-restore splits it, and the small values in them. A value of another form than
 // render.ts prints is null: then the rule is left to the tool.
 import { addressBytes } from '../../kernel/netlink/address-bytes.js';
-import { parseAddress } from '../../base/ip.js';
+import { parseAddress, parseCidr } from '../../base/ip.js';
 
 /** Words that were in quotes, too. */
 const WORDS = /"([^"]*)"|([^" ]+)/gy;
@@ -64,4 +64,45 @@ export function addressAndPorts(
   const ports = portText === undefined ? null : portRange(portText, '-');
   if (portText !== undefined && ports === null) return null;
   return { address: addressBytes(family, address.value), ports };
+}
+
+const PROTOCOLS: ReadonlyMap<string, number> = new Map([
+  ['icmp', 1],
+  ['ipencap', 4],
+  ['tcp', 6],
+  ['udp', 17],
+  ['icmpv6', 58],
+  ['ipv6-icmp', 58],
+  ['sctp', 132],
+  ['udplite', 136],
+]);
+/** Headers that IPv6 packets have before their protocol: the tool warns of them. */
+const EXTENSION_HEADERS: ReadonlySet<number> = new Set([0, 43, 44, 50, 51, 59, 60, 135]);
+const MAX_PROTOCOL = 255;
+
+/** The number of `-p`'s value. */
+export function protocolNumber(family: 4 | 6, text: string): number | null {
+  const number = /^[1-9]\d{0,2}$/.test(text) ? Number(text) : (PROTOCOLS.get(text) ?? 0);
+  if (number === 0 || number > MAX_PROTOCOL || (family === 6 && EXTENSION_HEADERS.has(number))) return null;
+  return number;
+}
+
+const MAX_INTERFACE_NAME = 15;
+
+/** A name, or the beginning of names with a plus behind it. */
+export function isInterfaceName(text: string): boolean {
+  return text.length <= MAX_INTERFACE_NAME && /^[A-Za-z0-9_.-]+\+?$/.test(text);
+}
+
+/** An address or a prefix: its length, the mask, and the address without the bits behind the mask. */
+export function addressTest(
+  family: 4 | 6,
+  text: string,
+): { readonly length: number; readonly mask: bigint; readonly value: bigint } | null {
+  const width = family === 4 ? 32 : 128;
+  const cidr = parseCidr(text.includes('/') ? text : `${text}/${width}`);
+  if (cidr === null || cidr.family !== family) return null;
+  const bits = BigInt(width);
+  const mask = (1n << bits) - (1n << (bits - BigInt(cidr.length)));
+  return { length: cidr.length, mask, value: BigInt(cidr.value) & mask };
 }

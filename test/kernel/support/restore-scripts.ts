@@ -30,21 +30,21 @@ class Wanted {
   }
 }
 
-/** All scripts of a recording in iptables-nft mode, in order. */
-export async function restoreScripts(name: string): Promise<FamilyScript[]> {
+/** All scripts of a recording in the mode of an iptables variant, in order. */
+export async function restoreScripts(name: string, backend: 'nft' | 'legacy' = 'nft'): Promise<FamilyScript[]> {
   const recording = loadRecording(name);
   const state = new RuleState(recording.hostScript);
   const scripts: FamilyScript[] = [];
   const tables = new Map<string, Wanted>();
   for (const family of FAMILIES)
-    for (const table of TABLES) tables.set(`${table}/${family}`, wanted(scripts, family, table));
+    for (const table of TABLES) tables.set(`${table}/${family}`, wanted(scripts, backend, family, table));
   const frames = splitFrames(recording.stream);
   let sent = 0;
   for (const step of recording.steps.steps) {
     for (const frame of frames.slice(sent, step.frames)) state.apply(frame);
     sent = step.frames;
     for (const family of FAMILIES) {
-      const renderer = state.renderer('iptables-nft', family);
+      const renderer = state.renderer(`iptables-${backend}`, family);
       for (const table of TABLES) {
         await tables.get(`${table}/${family}`)?.become(state.table(renderer, table));
       }
@@ -53,12 +53,12 @@ export async function restoreScripts(name: string): Promise<FamilyScript[]> {
   return scripts;
 }
 
-function wanted(scripts: FamilyScript[], family: Family, table: TableName): Wanted {
+function wanted(scripts: FamilyScript[], backend: 'nft' | 'legacy', family: Family, table: TableName): Wanted {
   return new Wanted(
     new IptablesTable({
       family,
       table,
-      backend: 'nft',
+      backend,
       insertMode: 'insert',
       refreshIntervalMs: 0,
       postWriteCheckIntervalMs: 0,

@@ -487,6 +487,6 @@ describe('readsOurForms', () => {
     ['iptables-restore v1.8.9 (legacy)\n', false],
     ['', false],
   ])('%j: %s', async (version, expected) => {
-    expect(await readsOurForms(runnerOf(version), [4, 6], silentLogger)).toBe(expected);
+    expect(await readsOurForms(runnerOf(version), 'nft', [4, 6], silentLogger)).toBe(expected);
   });
 });

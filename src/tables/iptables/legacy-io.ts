@@ -1,0 +1,213 @@
+// The iptables seam inside our own process, for legacy tables: small changes of a table that we know are written by
+// setsockopt, as libiptc does, all else by the tool. Why that is right: docs/design/tables.md.
+import { randomBytes } from 'node:crypto';
+import { errorMessage, ToolError } from '../../base/errors.js';
+import type { FileLock } from '../../kernel/file-lock.js';
+import type { IpsetIndex } from '../../kernel/netlink/ipset-index.js';
+import {
+  COUNTER_BYTES,
+  COUNTERS_AT,
+  ENTRIES_AT,
+  type XtablesInfo,
+  type XtablesSocket,
+} from '../../kernel/netlink/xtables-socket.js';
+import type { Family, TableName } from '../../model/family.js';
+import type { IptablesIo } from './io.js';
+import { LegacyBlob } from './legacy-blob.js';
+import { compileLegacyScript, type LegacyScript } from './legacy-script.js';
+import type { KnownTable } from './read.js';
+
+type Socket = Pick<XtablesSocket, 'info' | 'entries' | 'firstEntries' | 'replace' | 'addCounters'>;
+
+/** What the native form is made of. `tool` does what it does not, and names the line that is refused. */
+export interface LegacyIptablesIoOptions {
+  /** Null where the kernel has none: then the tool does all. */
+  readonly sockets: Readonly<Record<Family, Socket | null>>;
+  /** The lock of the iptables tools. */
+  readonly lock: Pick<FileLock, 'tryTake'>;
+  readonly sets: Pick<IpsetIndex, 'find'>;
+  readonly tool: IptablesIo;
+  /** Longer scripts are the tool's. */
+  readonly maxScript?: number;
+}
+
+/** A table as we have written it. */
+interface KeptTable {
+  readonly blob: LegacyBlob;
+  /** Counters of the first chain's head, by which it is known to be the one that we wrote. */
+  readonly stamp: Buffer;
+  readonly counters: CounterMemory;
+}
+
+/** Used again for each write: megabytes for one pod after the other would wait long to be collected. */
+interface CounterMemory {
+  readonly old: Buffer;
+  readonly added: Buffer;
+}
+
+/** Longer scripts, the first one say, are the tool's: it is not our event loop that stands still. */
+const MAX_SCRIPT = 128 * 1024;
+/** Larger tables are the tool's: each that changes is kept in memory. */
+const MAX_TABLE = 32 * 1024 * 1024;
+/** Entries that a table may get before the memory of its counters is made anew. */
+const COUNTER_SLACK = 1024;
+/** A table that somebody changes between two questions is asked for again, so often. */
+const READS = 3;
+
+/** {@link IptablesIo} for legacy tables. */
+export class LegacyIptablesIo implements IptablesIo {
+  readonly #options: LegacyIptablesIoOptions;
+  readonly #lock: SharedLock;
+  readonly #kept = new Map<string, KeptTable>();
+  /** Something failed that cannot: from then on the tool does all. */
+  #isDistrusted = false;
+
+  constructor(options: LegacyIptablesIoOptions) {
+    this.#options = options;
+    this.#lock = new SharedLock(options.lock);
+  }
+
+  /** See IptablesIo. */
+  save(family: Family, table: TableName): Promise<string> {
+    return this.#options.tool.save(family, table);
+  }
+
+  /** See IptablesIo. */
+  readTags(family: Family, table: TableName): Promise<KnownTable | null> {
+    return this.#options.tool.readTags(family, table);
+  }
+
+  /** See IptablesIo. */
+  isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean> {
+    return this.#options.tool.isAsKnown(family, table, known);
+  }
+
+  /** See IptablesIo. */
+  epoch(): number | null {
+    return this.#options.tool.epoch();
+  }
+
+  /** See IptablesIo. */
+  async restore(family: Family, script: string): Promise<void> {
+    const { sets, tool, maxScript = MAX_SCRIPT } = this.#options;
+    const compiled = script.length > maxScript ? null : compileLegacyScript(family, script, (name) => sets.find(name));
+    // Where somebody holds the lock, the tool waits for it. What the kernel refuses, the tool says the line of.
+    if (compiled === null || !(await this.#write(family, compiled))) await tool.restore(family, script);
+  }
+
+  async #write(family: Family, script: LegacyScript): Promise<boolean> {
+    const socket = this.#options.sockets[family];
+    const release = socket === null || this.#isDistrusted ? null : this.#lock.take();
+    if (socket === null || release === null) return false;
+    try {
+      return await this.#change(socket, family, script);
+    } catch (error) {
+      if (error instanceof ToolError) throw error;
+      this.#isDistrusted = true;
+      const message = `Cannot tell whether the kernel took the rules: ${errorMessage(error)}`;
+      throw new ToolError(message, NO_PROCESS, { cause: error });
+    } finally {
+      release();
+    }
+  }
+
+  /** False if nothing was changed. */
+  async #change(socket: Socket, family: Family, { table, edits, sets }: LegacyScript): Promise<boolean> {
+    const key = `${table}/${family}`;
+    const kept = this.#kept.get(key);
+    // Whatever goes wrong from here on, it is read again.
+    this.#kept.delete(key);
+    const current =
+      (await this.#stillInForce(socket, table, kept)) ?? (await read(socket, family, table, kept?.blob.memory));
+    if (current === null) return false;
+    const { blob, entries } = current;
+    const oldEntries = blob.entries;
+    if (!blob.apply(edits, entries) || !this.#setsAreSame(sets)) return false;
+    const counters = counterMemory(Math.max(oldEntries, blob.entries), kept?.counters);
+    if (!(await socket.replace(table, blob.memory, blob.info(), oldEntries, counters.old))) return false;
+    const added = counters.added.subarray(COUNTERS_AT);
+    blob.countersAfter(counters.old, added);
+    const head = blob.firstHead();
+    const stamp = randomBytes(COUNTER_BYTES);
+    if (head !== null) stamp.copy(added, head.index * COUNTER_BYTES);
+    if (!(await socket.addCounters(table, counters.added, blob.entries))) {
+      throw new ToolError('Another program has changed the table while it was written', NO_PROCESS);
+    }
+    if (head !== null) this.#kept.set(key, { blob, stamp, counters });
+    return true;
+  }
+
+  /** The kept table with the counters that its first entries have now; null if it is not in force any more. */
+  async #stillInForce(socket: Socket, table: TableName, kept: KeptTable | undefined): Promise<CurrentTable | null> {
+    const head = kept?.blob.firstHead() ?? null;
+    if (kept === undefined || head === null) return null;
+    const { blob, stamp } = kept;
+    const end = head.countersAt + COUNTER_BYTES;
+    const entries = await socket.firstEntries(table, blob.size, end);
+    return entries?.subarray(head.countersAt, end).equals(stamp) === true ? { blob, entries } : null;
+  }
+
+  #setsAreSame(sets: LegacyScript['sets']): boolean {
+    for (const [name, { index }] of sets) if (this.#options.sets.find(name)?.index !== index) return false;
+    return true;
+  }
+}
+
+/** A table that is in force, and its first entries with the counters that they have. */
+interface CurrentTable {
+  readonly blob: LegacyBlob;
+  readonly entries: Buffer;
+}
+
+/** Reads a table, into `used` memory if that is large enough. */
+async function read(socket: Socket, family: Family, table: TableName, used?: Buffer): Promise<CurrentTable | null> {
+  for (let attempt = 0; attempt < READS; attempt++) {
+    const info: XtablesInfo | null = socket.info(table);
+    if (info === null || info.size > MAX_TABLE) return null;
+    const memory = LegacyBlob.memoryFor(info.size, used);
+    if (!(await socket.entries(table, info.size, memory))) continue;
+    const blob = LegacyBlob.parse(family, info, memory);
+    return blob === null ? null : { blob, entries: memory.subarray(ENTRIES_AT) };
+  }
+  return null;
+}
+
+/** Memory for the counters of so many entries: what was used before, or anew if that is too small. */
+function counterMemory(entries: number, used: CounterMemory | undefined): CounterMemory {
+  const length = COUNTER_BYTES * entries;
+  if (used !== undefined && used.old.length >= length) return used;
+  const withSlack = length + COUNTER_BYTES * COUNTER_SLACK;
+  return { old: Buffer.alloc(withSlack), added: Buffer.alloc(COUNTERS_AT + withSlack) };
+}
+
+/** One lock for all our writes, since they never concern the same table at the same time. */
+class SharedLock {
+  readonly #lock: Pick<FileLock, 'tryTake'>;
+  #release: (() => void) | null = null;
+  #holders = 0;
+  /** Joined by so many: then others come first. */
+  #joined = 0;
+
+  constructor(lock: Pick<FileLock, 'tryTake'>) {
+    this.#lock = lock;
+  }
+
+  /** Null if somebody else holds it. */
+  take(): (() => void) | null {
+    if (this.#holders > 0 && this.#joined >= MAX_JOINED) return null;
+    this.#joined = this.#holders === 0 ? 0 : this.#joined + 1;
+    this.#release ??= this.#lock.tryTake();
+    if (this.#release === null) return null;
+    this.#holders += 1;
+    return () => {
+      this.#holders -= 1;
+      if (this.#holders > 0) return;
+      this.#release?.();
+      this.#release = null;
+    };
+  }
+}
+
+/** Tables of both families: more never write at the same time for one change. */
+const MAX_JOINED = 8;
+const NO_PROCESS = { argv: ['x_tables'], exitCode: null, signal: null, stderrHead: '', durationMs: 0 } as const;

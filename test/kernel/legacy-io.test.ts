@@ -1,0 +1,112 @@
+// Our own writes of legacy tables, while others write them too: what they change stays, whether they take the lock or
+// not, and what the kernel refuses is reported as the tool reports it.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { createNamespace } from './support/namespace.js';
+
+const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
+const PROGRAM = join(import.meta.dirname, 'programs/legacy-io.ts');
+
+interface Written {
+  readonly reads: number;
+  readonly checks: number;
+  readonly tool: number;
+  readonly error: string;
+  readonly line: number;
+}
+
+interface Told {
+  readonly foreignChanges: Readonly<
+    Record<'first' | 'again' | 'afterMore' | 'afterSameSize' | 'afterPolicy' | 'afterZero' | 'last', Written>
+  > & { readonly saved: readonly string[] };
+  readonly unlockedWriter: { readonly written: Written; readonly saved: readonly string[] };
+  readonly heldLock: {
+    readonly written: Written;
+    readonly wasDoneWhileHeld: boolean;
+    readonly after: Written;
+  };
+  readonly refused: Readonly<Record<'own' | 'missing' | 'referred' | 'deletion' | 'next', Written>> & {
+    readonly byTool: string;
+    readonly saved: readonly string[];
+  };
+}
+
+let told: Told;
+
+beforeAll(async () => {
+  const namespace = await createNamespace('legio');
+  const folder = mkdtempSync(join(tmpdir(), 'fdp-legio-'));
+  try {
+    const program = ['env', `XTABLES_LOCKFILE=${join(folder, 'lock')}`, TSX, PROGRAM];
+    told = JSON.parse(await namespace.run(program)) as Told;
+  } finally {
+    await namespace.remove();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+const OWN_AND_READ = { reads: 1, tool: 0, error: '' };
+const OWN_FROM_MEMORY = { reads: 0, checks: 1, tool: 0, error: '' };
+
+describe('others change the table between our writes', () => {
+  test('nobody does: it is read once', () => {
+    expect(told.foreignChanges.first).toMatchObject(OWN_AND_READ);
+    expect(told.foreignChanges.again).toMatchObject(OWN_FROM_MEMORY);
+    expect(told.foreignChanges.last).toMatchObject(OWN_FROM_MEMORY);
+  });
+
+  test.each(['afterMore', 'afterSameSize', 'afterPolicy', 'afterZero'] as const)('%s: it is read again', (name) => {
+    expect(told.foreignChanges[name]).toMatchObject(OWN_AND_READ);
+  });
+
+  test('what they wrote stays, and nothing of what we know the table by is printed', () => {
+    expect(told.foreignChanges.saved).toEqual([
+      ':INPUT ACCEPT [0:0]',
+      ':FORWARD DROP [0:0]',
+      ':OUTPUT ACCEPT [0:0]',
+      ':cali-a - [0:0]',
+      '[0:0] -A FORWARD -s 10.0.0.2/32 -j ACCEPT',
+      '[0:0] -A cali-a -j RETURN',
+    ]);
+  });
+});
+
+test('one who takes no lock and writes after we looked: the tool writes, and both changes are there', () => {
+  expect(told.unlockedWriter.written).toMatchObject({ tool: 1, error: '' });
+  expect(told.unlockedWriter.saved).toContain('[0:0] -A INPUT -s 10.0.0.3/32 -j ACCEPT');
+  expect(told.unlockedWriter.saved).toContain('[0:0] -A cali-a -j DROP');
+});
+
+test('somebody holds the lock: the tool waits for it, the event loop does not', () => {
+  expect(told.heldLock.wasDoneWhileHeld).toBe(false);
+  expect(told.heldLock.written).toMatchObject({ tool: 1, error: '' });
+  expect(told.heldLock.after).toMatchObject(OWN_AND_READ);
+});
+
+describe('what is refused', () => {
+  test('by the kernel: the tool says the line', () => {
+    expect(told.refused.own).toMatchObject({ checks: 1, tool: 1, error: told.refused.byTool });
+    expect(told.refused.own.line).toBeGreaterThan(0);
+  });
+
+  test('a jump to a chain that is not there, a chain that others lead to', () => {
+    expect(told.refused.missing).toMatchObject({ tool: 1, line: 3 });
+    expect(told.refused.referred).toMatchObject({ tool: 0, error: '' });
+    expect(told.refused.deletion).toMatchObject({ tool: 1, line: 3 });
+  });
+
+  test('nothing of it is in force, and the next write is our own', () => {
+    expect(told.refused.next).toMatchObject(OWN_AND_READ);
+    expect(told.refused.saved).toEqual([
+      ':INPUT ACCEPT [0:0]',
+      ':FORWARD ACCEPT [0:0]',
+      ':OUTPUT ACCEPT [0:0]',
+      ':cali-a - [0:0]',
+      ':cali-c - [0:0]',
+      '[0:0] -A FORWARD -j cali-c',
+      '[0:0] -A cali-a -j DROP',
+    ]);
+  });
+});

@@ -1,0 +1,156 @@
+// Plays stories with others who change legacy tables at the same time, in its own namespace, and prints what came of
+// them as JSON. XTABLES_LOCKFILE must name a file that nobody else locks.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { ToolError } from '../../../src/base/errors.js';
+import { FileLock } from '../../../src/kernel/file-lock.js';
+import { IpsetIndex } from '../../../src/kernel/netlink/ipset-index.js';
+import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
+import { XtablesSocket } from '../../../src/kernel/netlink/xtables-socket.js';
+import { directRunner } from '../../../src/kernel/spawn.js';
+import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
+import type { IptablesIo } from '../../../src/tables/iptables/io.js';
+import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
+
+const { library } = loadNativeLibrary();
+const socket = library === null ? null : XtablesSocket.open(library, 4);
+const lockPath = process.env['XTABLES_LOCKFILE'] ?? '';
+if (library === null || socket === null || lockPath === '') throw new Error('no native library, socket or lock');
+
+const runner = directRunner;
+const command = new CommandIptablesIo({
+  runner,
+  backend: 'legacy',
+  restoreSupportsLock: true,
+  lockProbeIntervalMs: 50,
+});
+const calls = { reads: 0, checks: 0, tool: 0 };
+const tool: IptablesIo = {
+  epoch: () => null,
+  isAsKnown: () => Promise.resolve(false),
+  save: (family, table) => command.save(family, table),
+  readTags: () => Promise.resolve(null),
+  restore: (family, script) => {
+    calls.tool += 1;
+    return command.restore(family, script);
+  },
+};
+let beforeReplace = (): Promise<unknown> => Promise.resolve();
+const watched: ConstructorParameters<typeof LegacyIptablesIo>[0]['sockets'][4] = {
+  info: (table) => socket.info(table),
+  entries: (...args) => {
+    calls.reads += 1;
+    return socket.entries(...args);
+  },
+  firstEntries: (...args) => {
+    calls.checks += 1;
+    return socket.firstEntries(...args);
+  },
+  replace: async (...args) => {
+    await beforeReplace();
+    return socket.replace(...args);
+  },
+  addCounters: (...args) => socket.addCounters(...args),
+};
+const io = new LegacyIptablesIo({
+  sockets: { 4: watched, 6: null },
+  lock: new FileLock(library, lockPath),
+  sets: new IpsetIndex(library),
+  tool,
+});
+
+/** Another program; `lock` is the file that it takes for the lock. */
+async function other(args: readonly string[], lock = lockPath): Promise<void> {
+  const child = spawn('iptables-legacy', ['--wait', ...args], {
+    stdio: 'inherit',
+    env: { ...process.env, XTABLES_LOCKFILE: lock },
+  });
+  const [code] = (await once(child, 'exit')) as [number];
+  if (code !== 0) throw new Error(`iptables-legacy ${args.join(' ')} ended with ${code}`);
+}
+
+const saved = async (): Promise<string[]> => {
+  const { stdout } = await runner.run({ argv: ['iptables-legacy-save', '-c', '-t', 'filter'] });
+  return stdout.split('\n').filter((line) => line.startsWith(':') || line.includes('-A '));
+};
+
+function chain(...rules: readonly string[]): string {
+  return `*filter\n:cali-a - -\n${rules.map((rule) => `-A cali-a ${rule}\n`).join('')}COMMIT\n`;
+}
+
+async function write(
+  script: string,
+): Promise<{ reads: number; checks: number; tool: number; error: string; line: number }> {
+  Object.assign(calls, { reads: 0, checks: 0, tool: 0 });
+  try {
+    await io.restore(4, script);
+    return { ...calls, error: '', line: 0 };
+  } catch (error) {
+    if (!(error instanceof ToolError)) throw error;
+    return { ...calls, error: error.message, line: error.failure.inputLine ?? 0 };
+  }
+}
+
+/** Between our writes others change the table: by more rules, by another of the same size, by counters alone. */
+async function foreignChanges(): Promise<unknown> {
+  const first = await write(chain('--jump ACCEPT'));
+  const again = await write(chain('--jump DROP'));
+  await other(['-A', 'FORWARD', '-s', '10.0.0.1', '-j', 'ACCEPT']);
+  const afterMore = await write(chain('--jump ACCEPT'));
+  await other(['-R', 'FORWARD', '1', '-s', '10.0.0.2', '-j', 'ACCEPT']);
+  const afterSameSize = await write(chain('--jump DROP'));
+  await other(['-P', 'FORWARD', 'DROP']);
+  const afterPolicy = await write(chain('--jump ACCEPT'));
+  await other(['-Z']);
+  const afterZero = await write(chain('--jump DROP'));
+  const last = await write(chain('--jump RETURN'));
+  return { first, again, afterMore, afterSameSize, afterPolicy, afterZero, last, saved: await saved() };
+}
+
+/** Another one, without the lock, writes after we looked and before we replace. */
+async function unlockedWriter(): Promise<unknown> {
+  await write(chain('--jump ACCEPT'));
+  beforeReplace = () => other(['-A', 'INPUT', '-s', '10.0.0.3', '-j', 'ACCEPT'], `${lockPath}.other`);
+  const written = await write(chain('--jump DROP'));
+  beforeReplace = () => Promise.resolve();
+  return { written, saved: await saved() };
+}
+
+/** Somebody holds the lock: we wait, and the event loop goes on. */
+async function heldLock(): Promise<unknown> {
+  const holder = spawn('flock', ['-o', lockPath, 'sh', '-c', 'echo held; read line'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await once(holder.stdout, 'data');
+  let isDone = false;
+  const writing = write(chain('--jump ACCEPT')).finally(() => {
+    isDone = true;
+  });
+  // Turns of the event loop, until the tool is there and waits for the lock.
+  let turns = 0;
+  while (!(await runner.run({ argv: ['fuser', lockPath] })).stdout.trim().includes(' ')) turns += 1;
+  const wasDoneWhileHeld = isDone;
+  holder.stdin.end('\n');
+  return { written: await writing, wasDoneWhileHeld, turns, after: await write(chain('--jump DROP')) };
+}
+
+/** What the kernel refuses the tool says the line of; the next write is our own again. */
+async function refused(): Promise<unknown> {
+  await write(chain('--jump ACCEPT'));
+  const loop = '*filter\n:cali-b - -\n-A cali-b --jump cali-b\n-A FORWARD --jump cali-b\nCOMMIT\n';
+  const own = await write(loop);
+  const byTool = await command.restore(4, loop).catch((error: unknown) => (error as Error).message);
+  const missing = await write(chain('--jump cali-missing'));
+  const referred = await write('*filter\n:cali-c - -\n-A FORWARD --jump cali-c\nCOMMIT\n');
+  const deletion = await write('*filter\n:cali-c - -\n--delete-chain cali-c\nCOMMIT\n');
+  return { own, byTool, missing, referred, deletion, next: await write(chain('--jump DROP')), saved: await saved() };
+}
+
+const stories = { foreignChanges, unlockedWriter, heldLock, refused };
+const told: Record<string, unknown> = {};
+for (const [name, story] of Object.entries(stories)) {
+  for (const args of [['-F'], ['-X'], ['-P', 'FORWARD', 'ACCEPT']]) await other(args);
+  told[name] = await story();
+}
+console.log(JSON.stringify(told));
+process.exit(0);
