@@ -24,6 +24,7 @@ import { loadNativeLibrary, type NativeLibrary } from '../kernel/netlink/library
 import { NfTablesNetlink } from '../kernel/netlink/nf-tables.js';
 import { NfTablesReader } from '../kernel/netlink/nf-tables-read.js';
 import type { TaggedRules } from '../kernel/netlink/tagged-rules.js';
+import { XtablesMemory } from '../kernel/netlink/xtables-memory.js';
 import { XtablesSocket } from '../kernel/netlink/xtables-socket.js';
 import { XtablesReader } from '../kernel/netlink/xtables-reader.js';
 import { startProcessStream } from '../kernel/process-stream.js';
@@ -91,6 +92,7 @@ interface NativeParts {
   readonly ipset: IpsetNetlink;
   readonly conntrack: ConntrackNetlink;
   readonly xtables: XtablesReader;
+  readonly xtablesMemory: XtablesMemory;
   readonly nfTables: NfTablesReader;
   readonly wireguard: NetlinkWireguard;
   readonly routes: (tools: RouteKernel) => NetlinkRouteKernel;
@@ -109,7 +111,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
   const commandNft = new CommandNftIo({ runner });
   const native = driver === 'spawn' || driver === 'coprocess' ? null : openNative(driver === 'native', log);
   const nft = native === null ? null : openNativeNft(native, commandNft, driver === 'native', clock, log);
-  const iptables = native === null ? null : openNativeIptables(native.library, clock, nft?.ledger);
+  const iptables = native === null ? null : openNativeIptables(native, clock, nft?.ledger);
   const routes = native?.routes(tools) ?? null;
   return {
     description: {
@@ -150,11 +152,13 @@ function openNative(required: boolean, log: Logger): NativeParts | null {
   const { library, reason } = loadNativeLibrary();
   if (library === null) return giveUp(required, reason, log);
   try {
+    const xtablesMemory = new XtablesMemory();
     return {
       library,
       ipset: new IpsetNetlink(library),
       conntrack: new ConntrackNetlink(library),
-      xtables: new XtablesReader(library, HASH_COMMENT_PREFIX),
+      xtables: new XtablesReader(library, HASH_COMMENT_PREFIX, xtablesMemory),
+      xtablesMemory,
       nfTables: new NfTablesReader(library, HASH_COMMENT_PREFIX),
       wireguard: new NetlinkWireguard(library),
       routes: (tools) => new NetlinkRouteKernel(library, tools),
@@ -202,14 +206,15 @@ function openNativeNft(
 
 /** Sockets are opened when the first table is made: nobody needs them in other modes. */
 function openNativeIptables(
-  library: NativeLibrary,
+  parts: NativeParts,
   clock: Clock,
   ledger: CommitLedger | undefined,
 ): { before(tool: IptablesIo, variant: IptablesBackend): IptablesIo; close(): void } {
   const closers: (() => void)[] = [];
+  const { library } = parts;
   return {
     before: (tool, variant) => {
-      if (variant === 'legacy') return legacyIo(library, tool, (close) => closers.push(close));
+      if (variant === 'legacy') return legacyIo(parts, tool, (close) => closers.push(close));
       const open = (): NfTablesNetlink => new NfTablesNetlink(library);
       const netlink = { 4: open(), 6: open(), short: open() };
       const sets = new IpsetIndex(library);
@@ -235,7 +240,11 @@ const LEGACY_ARCHITECTURES: ReadonlySet<string> = new Set(['x64', 'arm64']);
 /** Where iptables has its lock, if the environment does not say another. */
 const XTABLES_LOCK = '/run/xtables.lock';
 
-function legacyIo(library: NativeLibrary, tool: IptablesIo, onClose: (close: () => void) => void): IptablesIo {
+function legacyIo(
+  { library, xtables, xtablesMemory: memory }: NativeParts,
+  tool: IptablesIo,
+  onClose: (close: () => void) => void,
+): IptablesIo {
   if (!LEGACY_ARCHITECTURES.has(process.arch)) return tool;
   const sockets = { 4: XtablesSocket.open(library, 4), 6: XtablesSocket.open(library, 6) };
   const sets = new IpsetIndex(library);
@@ -245,7 +254,8 @@ function legacyIo(library: NativeLibrary, tool: IptablesIo, onClose: (close: () 
     sets.close();
   });
   const lock = new FileLock(library, process.env['XTABLES_LOCKFILE'] ?? XTABLES_LOCK);
-  return new LegacyIptablesIo({ sockets, lock, sets, tool });
+  const readTags = xtables.taggedRulesIn.bind(xtables);
+  return new LegacyIptablesIo({ sockets, lock, sets, tool, memory, readTags });
 }
 
 function giveUp(required: boolean, reason: string, log: Logger): null {

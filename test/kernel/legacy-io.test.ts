@@ -27,6 +27,7 @@ interface Told {
     readonly wasDoneWhileHeld: boolean;
     readonly after: Written;
   };
+  readonly checks: Readonly<Record<string, string | boolean>>;
   readonly refused: Readonly<Record<'own' | 'missing' | 'referred' | 'deletion' | 'next', Written>> & {
     readonly byTool: string;
     readonly saved: readonly string[];
@@ -83,6 +84,18 @@ test('somebody holds the lock: the tool waits for it, the event loop does not', 
   expect(told.heldLock.wasDoneWhileHeld).toBe(false);
   expect(told.heldLock.written).toMatchObject({ tool: 1, error: '' });
   expect(told.heldLock.after).toMatchObject(OWN_AND_READ);
+});
+
+test('whether our rules are there is asked for by the stamp, and by the rules after others wrote', () => {
+  expect(told.checks).toEqual({
+    first: 'true',
+    again: 'true',
+    afterOwn: 'true',
+    afterFlush: 'false, read',
+    afterFlushAndWrite: 'false',
+    mended: 'true',
+    byTool: true,
+  });
 });
 
 describe('what is refused', () => {

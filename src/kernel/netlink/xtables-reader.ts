@@ -3,6 +3,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { NativeLibrary } from './library.js';
 import { type TaggedRules, TaggedRulesBuilder } from './tagged-rules.js';
+import { XtablesMemory } from './xtables-memory.js';
 import {
   CHAIN_NAME_LENGTH,
   ENTRIES_AT,
@@ -29,11 +30,13 @@ const ENTRIES_PER_SLICE = 8192;
 export class XtablesReader {
   readonly #library: NativeLibrary;
   readonly #tagPrefix: Buffer;
+  readonly #memory: XtablesMemory;
 
   /** `tagPrefix` begins the comments that rules are known by. */
-  constructor(library: NativeLibrary, tagPrefix: string) {
+  constructor(library: NativeLibrary, tagPrefix: string, memory: XtablesMemory = new XtablesMemory()) {
     this.#library = library;
     this.#tagPrefix = Buffer.from(tagPrefix);
+    this.#memory = memory;
   }
 
   /** Null when the kernel does not answer, or the table does not stand still. Makes the kernel load a table that is not there. */
@@ -44,15 +47,22 @@ export class XtablesReader {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const info = socket.info(table);
         if (info === null) return null;
-        // The kernel writes all that is read here: zeroes before would be a second pass over megabytes.
-        const memory = Buffer.allocUnsafeSlow(ENTRIES_AT + info.size);
-        if (await socket.entries(table, info.size, memory))
-          return await parseEntries(XTABLES_LAYOUTS[family], info, memory.subarray(ENTRIES_AT), this.#tagPrefix);
+        const memory = this.#memory.take(family, table, info.size);
+        const isRead = await socket.entries(table, info.size, memory);
+        const found = isRead ? await this.taggedRulesIn(family, info, memory) : null;
+        this.#memory.give(family, table, memory);
+        if (found !== null) return found;
       }
       return null;
     } finally {
       socket.close();
     }
+  }
+
+  /** What is in memory, from {@link ENTRIES_AT} on. */
+  taggedRulesIn(family: 4 | 6, info: XtablesInfo, memory: Buffer): Promise<TaggedRules> {
+    const entries = memory.subarray(ENTRIES_AT, ENTRIES_AT + info.size);
+    return parseEntries(XTABLES_LAYOUTS[family], info, entries, this.#tagPrefix);
   }
 }
 

@@ -9,12 +9,11 @@ import {
   type XtablesLayout,
   XTABLES_LAYOUTS,
 } from '../../kernel/netlink/xtables-socket.js';
+import { XtablesMemory } from '../../kernel/netlink/xtables-memory.js';
 import { type BlobChain, ChainPlaces, NO_HOOK, parseChains } from './legacy-chains.js';
 import { chainFoot, chainHead, FOOT_TARGET_BYTES, HEAD_TARGET_BYTES, type LegacyRule, VERDICT } from './legacy-rule.js';
 import type { ChainEdit } from './legacy-script.js';
 
-/** Room for what a table grows by, before its memory is made anew: a part of its size, and some bytes. */
-const SLACK = { part: 16, bytes: 64 * 1024 } as const;
 /** Entries that stay, one after the other. */
 interface Run {
   readonly from: number;
@@ -80,13 +79,6 @@ export class LegacyBlob {
     this.#chains = chains;
     this.#size = info.size;
     this.#entries = info.entries;
-  }
-
-  /** Memory to read a table of this size into: what was used before, or anew if that is too small. */
-  static memoryFor(size: number, used?: Buffer): Buffer {
-    if (used !== undefined && used.length >= ENTRIES_AT + size) return used.fill(0);
-    const length = ENTRIES_AT + size + Math.ceil(size / SLACK.part) + SLACK.bytes;
-    return Buffer.from(new ArrayBuffer(length + (-length & 7)));
   }
 
   /** What was read into memory. Null if it has not the form that iptables writes, with chains in order. */
@@ -243,7 +235,7 @@ export class LegacyBlob {
   #move({ runs, size }: Plan): void {
     const old = this.#memory;
     const isLarger = ENTRIES_AT + size > old.length;
-    if (isLarger) this.#memory = LegacyBlob.memoryFor(size);
+    if (isLarger) this.#memory = XtablesMemory.allocate(size);
     const memory = this.#memory;
     const move = ({ from, to, newFrom }: Run): void => {
       old.copy(memory, ENTRIES_AT + newFrom, ENTRIES_AT + from, ENTRIES_AT + to);

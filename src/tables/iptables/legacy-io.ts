@@ -11,11 +11,13 @@ import {
   type XtablesInfo,
   type XtablesSocket,
 } from '../../kernel/netlink/xtables-socket.js';
+import type { TaggedRules } from '../../kernel/netlink/tagged-rules.js';
+import type { XtablesMemory } from '../../kernel/netlink/xtables-memory.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { IptablesIo } from './io.js';
 import { LegacyBlob } from './legacy-blob.js';
 import { compileLegacyScript, type LegacyScript } from './legacy-script.js';
-import type { KnownTable } from './read.js';
+import { isAsKnown, type KnownTable } from './read.js';
 
 type Socket = Pick<XtablesSocket, 'info' | 'entries' | 'firstEntries' | 'replace' | 'addCounters'>;
 
@@ -27,6 +29,10 @@ export interface LegacyIptablesIoOptions {
   readonly lock: Pick<FileLock, 'tryTake'>;
   readonly sets: Pick<IpsetIndex, 'find'>;
   readonly tool: IptablesIo;
+  /** Shared with who reads tables. */
+  readonly memory: XtablesMemory;
+  /** What rules are known by, of a table in memory. */
+  readonly readTags: (family: Family, info: XtablesInfo, memory: Buffer) => Promise<TaggedRules>;
   /** Longer scripts are the tool's. */
   readonly maxScript?: number;
 }
@@ -37,6 +43,8 @@ interface KeptTable {
   /** Counters of the first chain's head, by which it is known to be the one that we wrote. */
   readonly stamp: Buffer;
   readonly counters: CounterMemory;
+  /** What is known of the table was compared with this one, or one that it was made from. */
+  isCompared: boolean;
 }
 
 /** Used again for each write: megabytes for one pod after the other would wait long to be collected. */
@@ -77,9 +85,18 @@ export class LegacyIptablesIo implements IptablesIo {
     return this.#options.tool.readTags(family, table);
   }
 
-  /** See IptablesIo. */
-  isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean> {
-    return this.#options.tool.isAsKnown(family, table, known);
+  /** See IptablesIo. What was compared once is so as long as nobody else writes: that is asked for in no time. */
+  async isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean> {
+    const { tool, sockets, readTags } = this.#options;
+    const kept = this.#kept.get(keyOf(family, table));
+    const socket = sockets[family];
+    if (kept === undefined || socket === null) return tool.isAsKnown(family, table, known);
+    if ((await stillInForce(socket, table, kept)) === null) {
+      this.#forget(family, table, kept.blob);
+      return tool.isAsKnown(family, table, known);
+    }
+    kept.isCompared ||= isAsKnown(await readTags(family, kept.blob.info(), kept.blob.memory), known);
+    return kept.isCompared;
   }
 
   /** See IptablesIo. */
@@ -112,39 +129,63 @@ export class LegacyIptablesIo implements IptablesIo {
   }
 
   /** False if nothing was changed. */
-  async #change(socket: Socket, family: Family, { table, edits, sets }: LegacyScript): Promise<boolean> {
-    const key = `${table}/${family}`;
-    const kept = this.#kept.get(key);
+  async #change(socket: Socket, family: Family, script: LegacyScript): Promise<boolean> {
+    const { table } = script;
+    const kept = this.#kept.get(keyOf(family, table));
+    let current = kept === undefined ? null : await stillInForce(socket, table, kept);
+    if (current === null) {
+      if (kept !== undefined) this.#forget(family, table, kept.blob);
+      current = await this.#read(socket, family, table);
+      if (current === null) return false;
+    }
     // Whatever goes wrong from here on, it is read again.
-    this.#kept.delete(key);
-    const current =
-      (await this.#stillInForce(socket, table, kept)) ?? (await read(socket, family, table, kept?.blob.memory));
-    if (current === null) return false;
-    const { blob, entries } = current;
+    this.#kept.delete(keyOf(family, table));
+    const isCompared = kept?.blob === current.blob && kept.isCompared;
+    const written = await this.#replace(socket, current, script, kept?.counters);
+    if (written === null) this.#forget(family, table, current.blob);
+    else this.#kept.set(keyOf(family, table), { blob: current.blob, isCompared, ...written });
+    return written !== null;
+  }
+
+  /** Null if nothing was changed. */
+  async #replace(
+    socket: Socket,
+    { blob, entries }: CurrentTable,
+    { table, edits, sets }: LegacyScript,
+    used: CounterMemory | undefined,
+  ): Promise<Pick<KeptTable, 'stamp' | 'counters'> | null> {
     const oldEntries = blob.entries;
-    if (!blob.apply(edits, entries) || !this.#setsAreSame(sets)) return false;
-    const counters = counterMemory(Math.max(oldEntries, blob.entries), kept?.counters);
-    if (!(await socket.replace(table, blob.memory, blob.info(), oldEntries, counters.old))) return false;
+    if (!blob.apply(edits, entries) || !this.#setsAreSame(sets)) return null;
+    const counters = counterMemory(Math.max(oldEntries, blob.entries), used);
+    if (!(await socket.replace(table, blob.memory, blob.info(), oldEntries, counters.old))) return null;
     const added = counters.added.subarray(COUNTERS_AT);
     blob.countersAfter(counters.old, added);
-    const head = blob.firstHead();
     const stamp = randomBytes(COUNTER_BYTES);
+    const head = blob.firstHead();
     if (head !== null) stamp.copy(added, head.index * COUNTER_BYTES);
     if (!(await socket.addCounters(table, counters.added, blob.entries))) {
       throw new ToolError('Another program has changed the table while it was written', NO_PROCESS);
     }
-    if (head !== null) this.#kept.set(key, { blob, stamp, counters });
-    return true;
+    return { stamp, counters };
   }
 
-  /** The kept table with the counters that its first entries have now; null if it is not in force any more. */
-  async #stillInForce(socket: Socket, table: TableName, kept: KeptTable | undefined): Promise<CurrentTable | null> {
-    const head = kept?.blob.firstHead() ?? null;
-    if (kept === undefined || head === null) return null;
-    const { blob, stamp } = kept;
-    const end = head.countersAt + COUNTER_BYTES;
-    const entries = await socket.firstEntries(table, blob.size, end);
-    return entries?.subarray(head.countersAt, end).equals(stamp) === true ? { blob, entries } : null;
+  async #read(socket: Socket, family: Family, table: TableName): Promise<CurrentTable | null> {
+    for (let attempt = 0; attempt < READS; attempt++) {
+      const info: XtablesInfo | null = socket.info(table);
+      if (info === null || info.size > MAX_TABLE) return null;
+      const memory = this.#options.memory.take(family, table, info.size);
+      const isRead = await socket.entries(table, info.size, memory);
+      const blob = isRead ? LegacyBlob.parse(family, info, memory) : null;
+      if (blob !== null) return { blob, entries: memory.subarray(ENTRIES_AT) };
+      this.#options.memory.give(family, table, memory);
+      if (isRead) return null;
+    }
+    return null;
+  }
+
+  #forget(family: Family, table: TableName, blob: LegacyBlob): void {
+    this.#kept.delete(keyOf(family, table));
+    this.#options.memory.give(family, table, blob.memory);
   }
 
   #setsAreSame(sets: LegacyScript['sets']): boolean {
@@ -159,17 +200,21 @@ interface CurrentTable {
   readonly entries: Buffer;
 }
 
-/** Reads a table, into `used` memory if that is large enough. */
-async function read(socket: Socket, family: Family, table: TableName, used?: Buffer): Promise<CurrentTable | null> {
-  for (let attempt = 0; attempt < READS; attempt++) {
-    const info: XtablesInfo | null = socket.info(table);
-    if (info === null || info.size > MAX_TABLE) return null;
-    const memory = LegacyBlob.memoryFor(info.size, used);
-    if (!(await socket.entries(table, info.size, memory))) continue;
-    const blob = LegacyBlob.parse(family, info, memory);
-    return blob === null ? null : { blob, entries: memory.subarray(ENTRIES_AT) };
-  }
-  return null;
+function keyOf(family: Family, table: TableName): string {
+  return `${table}/${family}`;
+}
+
+/** A kept table with the counters that its first entries have now; null if it is not in force any more. */
+async function stillInForce(
+  socket: Socket,
+  table: TableName,
+  { blob, stamp }: KeptTable,
+): Promise<CurrentTable | null> {
+  const head = blob.firstHead();
+  if (head === null) return null;
+  const end = head.countersAt + COUNTER_BYTES;
+  const entries = await socket.firstEntries(table, blob.size, end);
+  return entries?.subarray(head.countersAt, end).equals(stamp) === true ? { blob, entries } : null;
 }
 
 /** Memory for the counters of so many entries: what was used before, or anew if that is too small. */

@@ -14,11 +14,14 @@ import {
   type XtablesInfo,
   XtablesSocket,
 } from '../../../src/kernel/netlink/xtables-socket.js';
+import { XtablesMemory } from '../../../src/kernel/netlink/xtables-memory.js';
+import { XtablesReader } from '../../../src/kernel/netlink/xtables-reader.js';
 import { directRunner } from '../../../src/kernel/spawn.js';
 import { type Family, FAMILIES } from '../../../src/model/family.js';
 import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../../src/tables/iptables/io.js';
 import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
+import { HASH_COMMENT_PREFIX } from '../../../src/tables/ownership.js';
 
 /** What was found of one script. */
 interface Finding {
@@ -40,6 +43,8 @@ const sockets = { 4: open(4), 6: open(6) };
 const lockPath = process.env['XTABLES_LOCKFILE'] ?? '';
 if (lockPath === '') throw new Error('XTABLES_LOCKFILE is not set');
 
+const memory = new XtablesMemory();
+const reader = new XtablesReader(library, HASH_COMMENT_PREFIX, memory);
 const runner = directRunner;
 const tool = new CommandIptablesIo({ runner, backend: 'legacy', restoreSupportsLock: true, lockProbeIntervalMs: 50 });
 let toTool = 0;
@@ -57,6 +62,8 @@ const own = new LegacyIptablesIo({
   sockets,
   lock: new FileLock(library, lockPath),
   sets: new IpsetIndex(library),
+  memory,
+  readTags: (...args) => reader.taggedRulesIn(...args),
   tool: counted,
   maxScript: Number.POSITIVE_INFINITY,
 });

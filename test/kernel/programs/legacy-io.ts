@@ -7,27 +7,36 @@ import { FileLock } from '../../../src/kernel/file-lock.js';
 import { IpsetIndex } from '../../../src/kernel/netlink/ipset-index.js';
 import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
 import { XtablesSocket } from '../../../src/kernel/netlink/xtables-socket.js';
+import { XtablesMemory } from '../../../src/kernel/netlink/xtables-memory.js';
+import { XtablesReader } from '../../../src/kernel/netlink/xtables-reader.js';
 import { directRunner } from '../../../src/kernel/spawn.js';
 import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../../src/tables/iptables/io.js';
 import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
+import { HASH_COMMENT_PREFIX } from '../../../src/tables/ownership.js';
 
 const { library } = loadNativeLibrary();
 const socket = library === null ? null : XtablesSocket.open(library, 4);
 const lockPath = process.env['XTABLES_LOCKFILE'] ?? '';
 if (library === null || socket === null || lockPath === '') throw new Error('no native library, socket or lock');
 
+const memory = new XtablesMemory();
+const reader = new XtablesReader(library, HASH_COMMENT_PREFIX, memory);
 const runner = directRunner;
 const command = new CommandIptablesIo({
   runner,
   backend: 'legacy',
   restoreSupportsLock: true,
   lockProbeIntervalMs: 50,
+  readTags: (family, table) => reader.taggedRules(family, table),
 });
-const calls = { reads: 0, checks: 0, tool: 0 };
+const calls = { reads: 0, checks: 0, tool: 0, compared: 0 };
 const tool: IptablesIo = {
   epoch: () => null,
-  isAsKnown: () => Promise.resolve(false),
+  isAsKnown: (...args) => {
+    calls.compared += 1;
+    return command.isAsKnown(...args);
+  },
   save: (family, table) => command.save(family, table),
   readTags: () => Promise.resolve(null),
   restore: (family, script) => {
@@ -56,6 +65,8 @@ const io = new LegacyIptablesIo({
   sockets: { 4: watched, 6: null },
   lock: new FileLock(library, lockPath),
   sets: new IpsetIndex(library),
+  memory,
+  readTags: (...args) => reader.taggedRulesIn(...args),
   tool,
 });
 
@@ -81,7 +92,7 @@ function chain(...rules: readonly string[]): string {
 async function write(
   script: string,
 ): Promise<{ reads: number; checks: number; tool: number; error: string; line: number }> {
-  Object.assign(calls, { reads: 0, checks: 0, tool: 0 });
+  Object.assign(calls, { reads: 0, checks: 0, tool: 0, compared: 0 });
   try {
     await io.restore(4, script);
     return { ...calls, error: '', line: 0 };
@@ -146,7 +157,38 @@ async function refused(): Promise<unknown> {
   return { own, byTool, missing, referred, deletion, next: await write(chain('--jump DROP')), saved: await saved() };
 }
 
-const stories = { foreignChanges, unlockedWriter, heldLock, refused };
+/** Whether a table is as it is known to be, and whether that was read from the kernel. */
+async function checks(): Promise<unknown> {
+  const tagged = (name: string, tag: string): string =>
+    `*filter\n:${name} - -\n-A ${name} -m comment --comment "cali:${tag}" --jump ACCEPT\nCOMMIT\n`;
+  await write(tagged('cali-a', 'abcdefghijklmnop'));
+  const known = await command.readTags(4, 'filter');
+  if (known === null) throw new Error('cannot read');
+  const ask = async (): Promise<string> => {
+    calls.compared = 0;
+    return `${await io.isAsKnown(4, 'filter', known)}${calls.compared > 0 ? ', read' : ''}`;
+  };
+  const told = { first: await ask(), again: await ask() };
+  // Ours, as it is known afterwards.
+  await write(tagged('cali-b', 'bbbbbbbbbbbbbbbb'));
+  known.set('cali-b', { hashes: ['bbbbbbbbbbbbbbbb'] });
+  const afterOwn = await ask();
+  await other(['-F', 'cali-a']);
+  const afterFlush = await ask();
+  await write(tagged('cali-b', 'bbbbbbbbbbbbbbbb'));
+  const afterFlushAndWrite = await ask();
+  await write(tagged('cali-a', 'abcdefghijklmnop'));
+  return {
+    ...told,
+    afterOwn,
+    afterFlush,
+    afterFlushAndWrite,
+    mended: await ask(),
+    byTool: await command.isAsKnown(4, 'filter', known),
+  };
+}
+
+const stories = { checks, foreignChanges, unlockedWriter, heldLock, refused };
 const told: Record<string, unknown> = {};
 for (const [name, story] of Object.entries(stories)) {
   for (const args of [['-F'], ['-X'], ['-P', 'FORWARD', 'ACCEPT']]) await other(args);

@@ -1,0 +1,30 @@
+// Memory for legacy tables, used again: a table is megabytes, and what was read for one question would wait for V8 to
+// collect it, which it seldom does for what is outside of its heap.
+import { ENTRIES_AT } from './xtables-socket.js';
+
+/** Room for what a table grows by, before its memory is made anew: a part of its size, and some bytes. */
+const SLACK = { part: 16, bytes: 64 * 1024 } as const;
+
+/** At most one piece for each table. */
+export class XtablesMemory {
+  readonly #free = new Map<string, Buffer>();
+
+  /** Memory for a table of `size`, its entries from {@link ENTRIES_AT} on. What is in it may be anything. */
+  take(family: 4 | 6, table: string, size: number): Buffer {
+    const key = `${table}/${family}`;
+    const free = this.#free.get(key);
+    this.#free.delete(key);
+    return free !== undefined && free.length >= ENTRIES_AT + size ? free : XtablesMemory.allocate(size);
+  }
+
+  /** Gives memory back that nobody uses any more. */
+  give(family: 4 | 6, table: string, memory: Buffer): void {
+    this.#free.set(`${table}/${family}`, memory);
+  }
+
+  /** New memory, aligned for 64-bit numbers and of a whole number of them. */
+  static allocate(size: number): Buffer {
+    const length = ENTRIES_AT + size + Math.ceil(size / SLACK.part) + SLACK.bytes;
+    return Buffer.from(new ArrayBuffer(length + (-length & 7)));
+  }
+}
