@@ -185,7 +185,10 @@ export class LegacyBlob {
     return plan;
   }
 
-  #create(plan: Plan, { name, rules }: ChainEdit): void {
+  #create(plan: Plan, edit: ChainEdit): void {
+    const { rules } = edit;
+    // A copy: as a part of the script the name would keep all of that in memory.
+    const name = Buffer.from(edit.name, 'latin1').toString('latin1');
     const [start, index] = [plan.size, plan.entries];
     plan.add(chainHead(this.#family, name), null);
     for (const rule of rules) plan.add(rule.bytes, rule);

@@ -65,7 +65,7 @@ export function parseChains(layout: XtablesLayout, info: XtablesInfo, entries: B
     const target = at + entries.readUInt16LE(at + layout.targetOffset);
     if (next < at + foot || next > entries.length || target >= next) return null;
     const hook = hooks.get(at) ?? NO_HOOK;
-    const isHead = hook === NO_HOOK && entries.toString('latin1', target + 2, target + 8) === 'ERROR\0';
+    const isHead = hook === NO_HOOK && isError(entries, target);
     if (isHead || hook !== NO_HOOK) {
       if (open !== null) {
         const underflow = open.hook === NO_HOOK ? at - foot : info.underflows[open.hook];
@@ -82,6 +82,14 @@ export function parseChains(layout: XtablesLayout, info: XtablesInfo, entries: B
   }
   return open === null && count === info.entries && areInOrder(chains) ? chains : null;
 }
+
+/** Each of thousands of entries is asked, so no text is made. */
+function isError(entries: Buffer, target: number): boolean {
+  for (let at = 0; at < ERROR.length; at++) if (entries[target + EXTENSION.name + at] !== ERROR[at]) return false;
+  return true;
+}
+
+const ERROR = Buffer.from('ERROR\0', 'latin1');
 
 function nameAt(entries: Buffer, target: number): string {
   const start = target + EXTENSION.data;
