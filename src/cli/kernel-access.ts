@@ -214,7 +214,7 @@ function openNativeIptables(
   const { library } = parts;
   return {
     before: (tool, variant) => {
-      if (variant === 'legacy') return legacyIo(parts, tool, (close) => closers.push(close));
+      if (variant === 'legacy') return legacyIo(parts, tool, clock, (close) => closers.push(close));
       const open = (): NfTablesNetlink => new NfTablesNetlink(library);
       const netlink = { 4: open(), 6: open(), short: open() };
       const sets = new IpsetIndex(library);
@@ -243,6 +243,7 @@ const XTABLES_LOCK = '/run/xtables.lock';
 function legacyIo(
   { library, xtables, xtablesMemory: memory }: NativeParts,
   tool: IptablesIo,
+  clock: Clock,
   onClose: (close: () => void) => void,
 ): IptablesIo {
   if (!LEGACY_ARCHITECTURES.has(process.arch)) return tool;
@@ -255,7 +256,7 @@ function legacyIo(
   });
   const lock = new FileLock(library, process.env['XTABLES_LOCKFILE'] ?? XTABLES_LOCK);
   const readTags = xtables.taggedRulesIn.bind(xtables);
-  return new LegacyIptablesIo({ sockets, lock, sets, tool, memory, readTags });
+  return new LegacyIptablesIo({ sockets, lock, sets, tool, clock, memory, readTags });
 }
 
 function giveUp(required: boolean, reason: string, log: Logger): null {

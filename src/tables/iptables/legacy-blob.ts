@@ -1,5 +1,6 @@
 // A legacy table as the kernel has it: one block of entries, changed in place by moving what stays. There is no object
 // for a rule, only for a chain; what is made of a change is what libiptc makes of it (iptables 1.8.9), byte by byte.
+import type { TimeSlices } from '../../base/time-slices.js';
 import {
   COUNTER_BYTES,
   ENTRIES_AT,
@@ -82,8 +83,9 @@ export class LegacyBlob {
   }
 
   /** What was read into memory. Null if it has not the form that iptables writes, with chains in order. */
-  static parse(family: 4 | 6, info: XtablesInfo, memory: Buffer): LegacyBlob | null {
-    const chains = parseChains(XTABLES_LAYOUTS[family], info, memory.subarray(ENTRIES_AT, ENTRIES_AT + info.size));
+  static async parse(family: 4 | 6, info: XtablesInfo, memory: Buffer, slices: TimeSlices): Promise<LegacyBlob | null> {
+    const entries = memory.subarray(ENTRIES_AT, ENTRIES_AT + info.size);
+    const chains = await parseChains(XTABLES_LAYOUTS[family], info, entries, slices);
     return chains === null ? null : new LegacyBlob(family, memory, info, chains);
   }
 

@@ -1,4 +1,5 @@
 // The chains of a legacy table, found in its entries, and where they are after a change.
+import type { TimeSlices } from '../../base/time-slices.js';
 import {
   CHAIN_NAME_LENGTH,
   EXTENSION,
@@ -50,8 +51,13 @@ export class ChainPlaces {
   }
 }
 
-/** The chains of a table; null if it has not the form that iptables writes. */
-export function parseChains(layout: XtablesLayout, info: XtablesInfo, entries: Buffer): BlobChain[] | null {
+/** The chains of a table, in slices; null if it has not the form that iptables writes. */
+export async function parseChains(
+  layout: XtablesLayout,
+  info: XtablesInfo,
+  entries: Buffer,
+  slices: TimeSlices,
+): Promise<BlobChain[] | null> {
   const hooks = new Map<number, number>();
   for (const [hook, start] of info.hookEntries.entries()) if (start !== undefined) hooks.set(start, hook);
   const foot = layout.entry + FOOT_TARGET_BYTES;
@@ -79,6 +85,7 @@ export function parseChains(layout: XtablesLayout, info: XtablesInfo, entries: B
     } else if (open === null) return null;
     last = at;
     at = next;
+    if (slices.isDue()) await slices.pause();
   }
   return open === null && count === info.entries && areInOrder(chains) ? chains : null;
 }

@@ -1,7 +1,9 @@
 // The iptables seam inside our own process, for legacy tables: small changes of a table that we know are written by
 // setsockopt, as libiptc does, all else by the tool. Why that is right: docs/design/tables.md.
 import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../base/clock.js';
 import { errorMessage, ToolError } from '../../base/errors.js';
+import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { FileLock } from '../../kernel/file-lock.js';
 import type { IpsetIndex } from '../../kernel/netlink/ipset-index.js';
 import {
@@ -29,6 +31,7 @@ export interface LegacyIptablesIoOptions {
   readonly lock: Pick<FileLock, 'tryTake'>;
   readonly sets: Pick<IpsetIndex, 'find'>;
   readonly tool: IptablesIo;
+  readonly clock: Clock;
   /** Shared with who reads tables. */
   readonly memory: XtablesMemory;
   /** What rules are known by, of a table in memory. */
@@ -106,10 +109,15 @@ export class LegacyIptablesIo implements IptablesIo {
 
   /** See IptablesIo. */
   async restore(family: Family, script: string): Promise<void> {
-    const { sets, tool, maxScript = MAX_SCRIPT } = this.#options;
-    const compiled = script.length > maxScript ? null : compileLegacyScript(family, script, (name) => sets.find(name));
+    const { tool, maxScript = MAX_SCRIPT } = this.#options;
+    const compiled = script.length > maxScript ? null : await this.#compile(family, script);
     // Where somebody holds the lock, the tool waits for it. What the kernel refuses, the tool says the line of.
     if (compiled === null || !(await this.#write(family, compiled))) await tool.restore(family, script);
+  }
+
+  #compile(family: Family, script: string): Promise<LegacyScript | null> {
+    const { sets, clock } = this.#options;
+    return compileLegacyScript(family, script, (name) => sets.find(name), new TimeSlices(clock, SLICE_MS));
   }
 
   async #write(family: Family, script: LegacyScript): Promise<boolean> {
@@ -170,14 +178,16 @@ export class LegacyIptablesIo implements IptablesIo {
   }
 
   async #read(socket: Socket, family: Family, table: TableName): Promise<CurrentTable | null> {
+    const { clock, memory: pool } = this.#options;
     for (let attempt = 0; attempt < READS; attempt++) {
       const info: XtablesInfo | null = socket.info(table);
       if (info === null || info.size > MAX_TABLE) return null;
-      const memory = this.#options.memory.take(family, table, info.size);
+      const memory = pool.take(family, table, info.size);
       const isRead = await socket.entries(table, info.size, memory);
-      const blob = isRead ? LegacyBlob.parse(family, info, memory) : null;
+      const slices = new TimeSlices(clock, SLICE_MS);
+      const blob = isRead ? await LegacyBlob.parse(family, info, memory, slices) : null;
       if (blob !== null) return { blob, entries: memory.subarray(ENTRIES_AT) };
-      this.#options.memory.give(family, table, memory);
+      pool.give(family, table, memory);
       if (isRead) return null;
     }
     return null;

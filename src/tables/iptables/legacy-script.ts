@@ -1,5 +1,6 @@
 // Turns the script of a restore into what it does to the chains of one legacy table. A line of another form gives null:
 // then the whole script is iptables-restore's.
+import type { TimeSlices } from '../../base/time-slices.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
 import { compileLegacyRule, type LegacyRule } from './legacy-rule.js';
@@ -112,18 +113,20 @@ class ScriptCompiler {
   }
 }
 
-/** Compiles a script of one transaction; null if one of its lines has a form that is not known here. */
-export function compileLegacyScript(
+/** Compiles a script of one transaction in slices; null if one of its lines has a form that is not known here. */
+export async function compileLegacyScript(
   family: Family,
   script: string,
   findSet: (name: string) => IpsetNumber | null,
-): LegacyScript | null {
+  slices: TimeSlices,
+): Promise<LegacyScript | null> {
   const compiler = new ScriptCompiler(family, findSet);
   for (let at = 0; at < script.length; ) {
     const end = script.indexOf('\n', at);
     // The tool, too, reads whole lines only.
     if (end < 0 || !compiler.line(script.slice(at, end))) return null;
     at = end + 1;
+    if (slices.isDue()) await slices.pause();
   }
   const { table, edits, sets, isComplete } = compiler;
   return table !== null && isComplete ? { table, edits, sets } : null;

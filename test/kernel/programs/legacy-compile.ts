@@ -17,6 +17,7 @@ import {
 import { XtablesMemory } from '../../../src/kernel/netlink/xtables-memory.js';
 import { XtablesReader } from '../../../src/kernel/netlink/xtables-reader.js';
 import { directRunner } from '../../../src/kernel/spawn.js';
+import { systemClock } from '../../../src/kernel/system-clock.js';
 import { type Family, FAMILIES } from '../../../src/model/family.js';
 import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../../src/tables/iptables/io.js';
@@ -62,6 +63,7 @@ const own = new LegacyIptablesIo({
   sockets,
   lock: new FileLock(library, lockPath),
   sets: new IpsetIndex(library),
+  clock: systemClock,
   memory,
   readTags: (...args) => reader.taggedRulesIn(...args),
   tool: counted,

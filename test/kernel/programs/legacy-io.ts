@@ -10,6 +10,7 @@ import { XtablesSocket } from '../../../src/kernel/netlink/xtables-socket.js';
 import { XtablesMemory } from '../../../src/kernel/netlink/xtables-memory.js';
 import { XtablesReader } from '../../../src/kernel/netlink/xtables-reader.js';
 import { directRunner } from '../../../src/kernel/spawn.js';
+import { systemClock } from '../../../src/kernel/system-clock.js';
 import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../../src/tables/iptables/io.js';
 import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
@@ -65,6 +66,7 @@ const io = new LegacyIptablesIo({
   sockets: { 4: watched, 6: null },
   lock: new FileLock(library, lockPath),
   sets: new IpsetIndex(library),
+  clock: systemClock,
   memory,
   readTags: (...args) => reader.taggedRulesIn(...args),
   tool,

@@ -1,20 +1,23 @@
 // What of iptables-legacy is left to the tool, and what becomes of a write that fails halfway.
 import { describe, expect, test } from 'vitest';
 import { ToolError } from '../../../src/base/errors.js';
+import { SLICE_MS, TimeSlices } from '../../../src/base/time-slices.js';
 import { XtablesMemory } from '../../../src/kernel/netlink/xtables-memory.js';
 import { ENTRIES_AT, type XtablesInfo } from '../../../src/kernel/netlink/xtables-socket.js';
 import { LegacyBlob } from '../../../src/tables/iptables/legacy-blob.js';
 import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
 import { chainFoot, chainHead } from '../../../src/tables/iptables/legacy-rule.js';
 import { compileLegacyScript } from '../../../src/tables/iptables/legacy-script.js';
+import { FakeClock } from '../../fakes/clock.js';
 
+const slices = (): TimeSlices => new TimeSlices(new FakeClock(), SLICE_MS);
 const SET = { index: 3, family: 4 } as const;
 const compile = (script: string): ReturnType<typeof compileLegacyScript> =>
-  compileLegacyScript(4, script, (name) => (name === 'cali40s' ? SET : null));
+  compileLegacyScript(4, script, (name) => (name === 'cali40s' ? SET : null), slices());
 
 describe('scripts', () => {
-  test('chains that are emptied, written, and deleted', () => {
-    const script = compile(
+  test('chains that are emptied, written, and deleted', async () => {
+    const script = await compile(
       '*filter\n:cali-a - -\n:cali-b - -\n-A cali-a --jump DROP\n-I FORWARD --jump cali-a\n-I FORWARD -j ACCEPT\n--delete-chain cali-b\nCOMMIT\n',
     );
     expect(script?.table).toBe('filter');
@@ -48,8 +51,8 @@ describe('scripts', () => {
     ['a rule in a chain that was deleted', '*filter\n:cali-a - -\n--delete-chain cali-a\n-A cali-a\nCOMMIT\n'],
     ['no COMMIT', '*filter\n:cali-a - -\n'],
     ['half a line', '*filter\n:cali-a - -\nCOMMIT'],
-  ])('%s is the tool’s', (_, script) => {
-    expect(compile(script)).toBeNull();
+  ])('%s is the tool’s', async (_, script) => {
+    expect(await compile(script)).toBeNull();
   });
 });
 
@@ -66,22 +69,23 @@ function tableOf(chains: readonly string[]): { info: XtablesInfo; memory: Buffer
 }
 
 describe('tables', () => {
-  test('in the order of iptables are understood', () => {
+  test('in the order of iptables are understood', async () => {
     const { info, memory } = tableOf(['cali-a', 'cali-b']);
-    expect(LegacyBlob.parse(4, info, memory)?.info()).toEqual(info);
+    expect((await LegacyBlob.parse(4, info, memory, slices()))?.info()).toEqual(info);
   });
 
   test.each([
     ['chains in another order', ['cali-b', 'cali-a'], 0],
     ['another number of entries', ['cali-a'], 1],
-  ])('%s: not understood', (_, chains, more) => {
+  ])('%s: not understood', async (_, chains, more) => {
     const { info, memory } = tableOf(chains);
-    expect(LegacyBlob.parse(4, { ...info, entries: info.entries + more }, memory)).toBeNull();
+    expect(await LegacyBlob.parse(4, { ...info, entries: info.entries + more }, memory, slices())).toBeNull();
   });
 
-  test('cut off: not understood', () => {
+  test('cut off: not understood', async () => {
     const { info, memory } = tableOf(['cali-a']);
-    expect(LegacyBlob.parse(4, { ...info, size: info.size - chainHead(4, 'x').length }, memory)).toBeNull();
+    const cut = { ...info, size: info.size - chainHead(4, 'x').length };
+    expect(await LegacyBlob.parse(4, cut, memory, slices())).toBeNull();
   });
 });
 
@@ -128,6 +132,7 @@ function ioOf({ isLocked, replace, addCounters }: Story): {
       },
     },
     sets: { find: () => null },
+    clock: new FakeClock(),
     memory: new XtablesMemory(),
     readTags: unused,
     tool: {
