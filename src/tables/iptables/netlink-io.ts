@@ -11,7 +11,6 @@ import type { CommitLedger } from '../commit-ledger.js';
 import type { IptablesIo } from './io.js';
 import type { KnownTable } from './read.js';
 import { type CompiledRestore, compileRestore, type SharedRules } from './restore-compiler.js';
-import { FormCache } from './rule-forms.js';
 
 type Socket = Pick<NfTablesNetlink, 'commit'>;
 
@@ -44,7 +43,6 @@ const SHORT = 64 * 1024;
 /** {@link IptablesIo} by netlink. */
 export class NetlinkIptablesIo implements IptablesIo {
   readonly #options: NetlinkIptablesIoOptions;
-  readonly #forms = new FormCache();
   /** What scripts of IPv4 that are under way leave for those of IPv6. */
   readonly #left = new Set<SharedRules>();
   readonly #queues: Record<Family | 'short', Promise<unknown>> = {
@@ -108,7 +106,6 @@ export class NetlinkIptablesIo implements IptablesIo {
     return compileRestore({
       family,
       script,
-      forms: this.#forms,
       shared,
       findSet: (name) => sets.find(name),
       slices: new TimeSlices(clock, SLICE_MS),

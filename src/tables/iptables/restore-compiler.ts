@@ -5,7 +5,7 @@ import type { Family, TableName } from '../../model/family.js';
 import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
 import { CompatBatch, type RuleRun } from '../../kernel/netlink/compat-batch.js';
 import type { ChainHook } from '../../kernel/netlink/nf-batch.js';
-import type { FormCache, TableForms } from './rule-forms.js';
+import { FormCache, type TableForms } from './rule-forms.js';
 import { isComment } from './rule-matches.js';
 import { isChainName } from './rule-targets.js';
 
@@ -13,7 +13,6 @@ import { isChainName } from './rule-targets.js';
 export interface CompileInput {
   readonly family: Family;
   readonly script: string;
-  readonly forms: FormCache;
   /** IPv4's script leaves here what IPv6's takes. */
   readonly shared: SharedRules;
   /** The kernel's number of an IP set. */
@@ -85,6 +84,7 @@ class RestoreCompiler {
   readonly sets = new Map<string, IpsetNumber>();
   readonly batches: CompatBatch[] = [];
   readonly #input: CompileInput;
+  readonly #forms = new FormCache();
   #open: OpenTransaction | null = null;
   #run: OpenRun = { ...NO_RUN };
   /** Of this script; of IPv4's for IPv6. */
@@ -130,8 +130,7 @@ class RestoreCompiler {
     batch.addTable();
     const shared = this.#shared.get(table) ?? new Map<string, SharedRun>();
     if (family === 4) this.#shared.set(table, shared);
-    const { forms } = this.#input;
-    this.#open = { batch, table, forms: forms.of(family, table), formsOfSix: forms.of(6, table), shared };
+    this.#open = { batch, table, forms: this.#forms.of(family, table), formsOfSix: this.#forms.of(6, table), shared };
     this.#hooksMade = new Set();
     return true;
   }
@@ -250,6 +249,5 @@ export async function compileRestore(input: CompileInput): Promise<CompiledResto
     if (at < 0) return null;
     if (slices?.isDue() === true) await slices.pause();
   }
-  input.forms.limit();
   return compiler.isComplete && compiler.batches.length > 0 ? { batches: compiler.batches, sets: compiler.sets } : null;
 }

@@ -1,7 +1,6 @@
 // The bytes of rules by their texts, each form made once: rules that differ in nothing but names (of the chain that they
 // lead to, of the interface that they are for, of an IP set) are copies of one form. A pod that comes or goes has hundreds
 // of them.
-import { ownCopy } from '../../base/own-copy.js';
 import { type CompatRule, compatRuleBytes, FIRST_EXPRESSION } from '../../kernel/netlink/compat-batch.js';
 import { encodeExpressions } from '../../kernel/netlink/nf-expressions.js';
 import { commentMatch, setMatch } from '../../kernel/netlink/xt-structs.js';
@@ -74,11 +73,6 @@ export class RuleForms {
     return isSame;
   }
 
-  /** How many texts forms are kept for. */
-  get size(): number {
-    return this.#plain.size + this.#jumps.size + this.#ofSet.size;
-  }
-
   /** What becomes of a rule whose text, but for the comment, is `body`; null if that is not known here. */
   of(body: string, findSet: FindSet): FormedRule | null {
     const set = body.indexOf(SET) + SET.length;
@@ -102,7 +96,7 @@ export class RuleForms {
     }
     const front = body.slice(0, start);
     let forms = this.#jumps.get(front);
-    if (forms === undefined) this.#jumps.set(ownCopy(front), (forms = []));
+    if (forms === undefined) this.#jumps.set(front, (forms = []));
     const form = (forms[chain.length] ??= this.#make(body, 'chain', [chain]));
     return formed(form, [chain]);
   }
@@ -115,14 +109,14 @@ export class RuleForms {
     if (found === null || found.family !== this.#family) return null;
     const key = body.slice(0, start) + body.slice(end);
     let form = this.#ofSet.get(key);
-    if (form === undefined) this.#ofSet.set(ownCopy(key), (form = this.#make(body, 'set', [], findSet)));
+    if (form === undefined) this.#ofSet.set(key, (form = this.#make(body, 'set', [], findSet)));
     // The number as two characters, lower byte first.
     return formed(form, [String.fromCharCode(found.index & 0xff, found.index >>> 8)]);
   }
 
   #as(body: string): FormedRule | null {
     let form = this.#plain.get(body);
-    if (form === undefined) this.#plain.set(ownCopy(body), (form = this.#make(body, 'plain', [])));
+    if (form === undefined) this.#plain.set(body, (form = this.#make(body, 'plain', [])));
     return formed(form);
   }
 
@@ -172,10 +166,7 @@ export interface TableForms {
   readonly plain: RuleForms;
 }
 
-/** Kept forms of all tables; after each script only as many as this, of half a KiB each. */
-const MAX_FORMS = 1_000;
-
-/** Keeps forms from one script to the next: what a small change writes is what others wrote before it. */
+/** Forms of all tables, for one script: kept longer, they would keep names of policies, which stand in comments. */
 export class FormCache {
   readonly #tables = new Map<string, TableForms>();
 
@@ -187,13 +178,6 @@ export class FormCache {
       this.#tables.set(key, forms);
     }
     return forms;
-  }
-
-  /** Forgets all if there are too many. Call when a script is done. */
-  limit(): void {
-    let size = 0;
-    for (const { commented, plain } of this.#tables.values()) size += commented.size + plain.size;
-    if (size > MAX_FORMS) this.#tables.clear();
   }
 }
 

@@ -39,8 +39,7 @@ function script(...lines: readonly string[]): string {
 
 async function isCompiled(text: string, family: Family = 4): Promise<boolean> {
   const findSet = (name: string) => SETS.get(name) ?? null;
-  const forms = new FormCache();
-  return (await compileRestore({ family, script: text, forms, shared: new Map(), findSet, slices: null })) !== null;
+  return (await compileRestore({ family, script: text, shared: new Map(), findSet, slices: null })) !== null;
 }
 
 describe('compileRestore', () => {
@@ -186,24 +185,16 @@ describe('RuleForms', () => {
 });
 
 describe('FormCache', () => {
-  test('keeps forms from one script to the next, with nothing of the script, and forgets them when there are many', () => {
+  test('has forms of each family and table', () => {
     const cache = new FormCache();
-    const formOf = (body: string): CompatRule | undefined =>
-      cache.of(4, 'filter').commented.of(body, () => ({ index: 7, family: 4 }))?.form;
-    const body = '-m set --match-set cali40four src --jump DROP';
-    const first = formOf(body);
-    cache.limit();
-    expect(formOf(body)).toBe(first);
+    expect(cache.of(4, 'filter')).toBe(cache.of(4, 'filter'));
     expect(cache.of(6, 'filter').commented).not.toBe(cache.of(4, 'filter').commented);
     expect(cache.of(4, 'nat').commented).not.toBe(cache.of(4, 'filter').commented);
-    for (let port = 1; port <= 1001; port++) formOf(`-p tcp --dport ${port} --jump DROP`);
-    cache.limit();
-    expect(formOf(body)).not.toBe(first);
-    expect(cache.of(4, 'filter').commented.size).toBe(1);
   });
+});
 
-  test('never keeps the number of a set', async () => {
-    const cache = new FormCache();
+describe('compiled rules', () => {
+  test('have the numbers that sets have now', async () => {
     const texts = [
       '-m set --match-set cali40a src --jump DROP',
       '-m set --match-set cali40a src -m set --match-set cali40b dst --jump DROP',
@@ -213,7 +204,6 @@ describe('FormCache', () => {
       const compiled = await compileRestore({
         family: 4,
         script: script(...texts.map((text) => `-A cali-a ${text}`)),
-        forms: cache,
         shared: new Map(),
         findSet: (name) => ({ index: index + (name.endsWith('b') ? 1 : 0), family: 4 }),
         slices: null,
@@ -255,7 +245,7 @@ describe('rules that both families share', () => {
 
   function compile(family: Family, shared: SharedRules, text: string): Promise<CompiledRestore | null> {
     const findSet = (name: string) => SETS.get(name) ?? null;
-    return compileRestore({ family, script: text, forms: new FormCache(), shared, findSet, slices: null });
+    return compileRestore({ family, script: text, shared, findSet, slices: null });
   }
 
   const bytesOf = (compiled: CompiledRestore | null): string =>
