@@ -152,7 +152,7 @@ function openNative(required: boolean, log: Logger): NativeParts | null {
   const { library, reason } = loadNativeLibrary();
   if (library === null) return giveUp(required, reason, log);
   try {
-    const xtablesMemory = new XtablesMemory();
+    const xtablesMemory = new XtablesMemory(library);
     return {
       library,
       ipset: new IpsetNetlink(library),

@@ -17,6 +17,7 @@ export const MUTE: NativeLibrary = {
   getsockoptInThread: () => Promise.resolve(-1),
   getsockoptReserved: () => Promise.resolve(-1),
   reserve: () => null,
+  discard: () => undefined,
   addressOf: () => 0n,
   flock: () => -1,
   setsockopt: () => 0,

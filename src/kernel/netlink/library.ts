@@ -30,6 +30,8 @@ export interface NativeLibrary {
    * the kernel writes behind them fails with EFAULT. Null if that cannot be had.
    */
   reserve(length: number, usable: number): ReservedMemory | null;
+  /** Gives the pages of a large buffer back to the kernel: its bytes may be anything then, and it can be used again. */
+  discard(memory: Buffer): void;
   /** Where the bytes of a buffer are, for structs that point to others. Valid as long as somebody holds the buffer. */
   addressOf(buffer: Buffer): bigint;
   /** flock(2). */
@@ -122,6 +124,9 @@ function load(): NativeLoad {
       getsockoptReserved: (fd, level, option, { address }, length) =>
         inThread(getReserved, [fd, level, option, address, length]),
       reserve: reservation((definition) => libc.func(definition)),
+      discard: discarder(call('int madvise(uint64_t address, size_t length, int advice)'), (buffer) =>
+        koffi.address(buffer),
+      ),
       addressOf: (buffer) => koffi.address(buffer),
       flock: call('int flock(int fd, int operation)'),
       close: call('int close(int fd)'),
@@ -179,6 +184,22 @@ function reservation(define: (definition: string) => NativeFunction): NativeLibr
       write: (bytes) => void copyIn(address, bytes, bytes.length),
       read: (bytes) => void copyOut(bytes, address, bytes.length),
     };
+  };
+}
+
+const MADV_DONTNEED = 4;
+
+/** Whole pages only; where those of the kernel are larger than ours it refuses, and nothing happens. */
+function discarder(
+  advise: (address: bigint, length: bigint, advice: number) => number,
+  addressOf: NativeLibrary['addressOf'],
+): NativeLibrary['discard'] {
+  const page = BigInt(PAGE);
+  return (memory) => {
+    const start = addressOf(memory);
+    const first = ((start + page - 1n) / page) * page;
+    const last = ((start + BigInt(memory.length)) / page) * page;
+    if (last > first) advise(first, last - first, MADV_DONTNEED);
   };
 }
 

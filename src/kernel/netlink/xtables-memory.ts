@@ -1,5 +1,6 @@
 // Memory for legacy tables, used again: a table is megabytes, and what was read for one question would wait for V8 to
-// collect it, which it seldom does for what is outside of its heap.
+// collect it, which it seldom does for what is outside of its heap. What waits holds addresses only, its pages are given back.
+import type { NativeLibrary } from './library.js';
 import { ENTRIES_AT } from './xtables-socket.js';
 
 /** Room for what a table grows by, before its memory is made anew: a part of its size, and some bytes. */
@@ -8,6 +9,11 @@ const SLACK = { part: 16, bytes: 64 * 1024 } as const;
 /** At most one piece for each table. */
 export class XtablesMemory {
   readonly #free = new Map<string, Buffer>();
+  readonly #library: Pick<NativeLibrary, 'discard'>;
+
+  constructor(library: Pick<NativeLibrary, 'discard'>) {
+    this.#library = library;
+  }
 
   /** Memory for a table of `size`, its entries from {@link ENTRIES_AT} on. What is in it may be anything. */
   take(family: 4 | 6, table: string, size: number): Buffer {
@@ -19,6 +25,7 @@ export class XtablesMemory {
 
   /** Gives memory back that nobody uses any more. */
   give(family: 4 | 6, table: string, memory: Buffer): void {
+    this.#library.discard(memory);
     this.#free.set(`${table}/${family}`, memory);
   }
 

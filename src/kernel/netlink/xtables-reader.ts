@@ -33,7 +33,7 @@ export class XtablesReader {
   readonly #memory: XtablesMemory;
 
   /** `tagPrefix` begins the comments that rules are known by. */
-  constructor(library: NativeLibrary, tagPrefix: string, memory: XtablesMemory = new XtablesMemory()) {
+  constructor(library: NativeLibrary, tagPrefix: string, memory: XtablesMemory = new XtablesMemory(library)) {
     this.#library = library;
     this.#tagPrefix = Buffer.from(tagPrefix);
     this.#memory = memory;

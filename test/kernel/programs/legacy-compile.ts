@@ -44,7 +44,7 @@ const sockets = { 4: open(4), 6: open(6) };
 const lockPath = process.env['XTABLES_LOCKFILE'] ?? '';
 if (lockPath === '') throw new Error('XTABLES_LOCKFILE is not set');
 
-const memory = new XtablesMemory();
+const memory = new XtablesMemory(library);
 const reader = new XtablesReader(library, HASH_COMMENT_PREFIX, memory);
 const runner = directRunner;
 const tool = new CommandIptablesIo({ runner, backend: 'legacy', restoreSupportsLock: true, lockProbeIntervalMs: 50 });

@@ -21,7 +21,7 @@ const socket = library === null ? null : XtablesSocket.open(library, 4);
 const lockPath = process.env['XTABLES_LOCKFILE'] ?? '';
 if (library === null || socket === null || lockPath === '') throw new Error('no native library, socket or lock');
 
-const memory = new XtablesMemory();
+const memory = new XtablesMemory(library);
 const reader = new XtablesReader(library, HASH_COMMENT_PREFIX, memory);
 const runner = directRunner;
 const command = new CommandIptablesIo({

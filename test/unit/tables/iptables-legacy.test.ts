@@ -9,6 +9,7 @@ import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
 import { chainFoot, chainHead } from '../../../src/tables/iptables/legacy-rule.js';
 import { compileLegacyScript } from '../../../src/tables/iptables/legacy-script.js';
 import { FakeClock } from '../../fakes/clock.js';
+import { MUTE } from '../../fakes/native-library.js';
 
 const slices = (): TimeSlices => new TimeSlices(new FakeClock(), SLICE_MS);
 const SET = { index: 3, family: 4 } as const;
@@ -133,7 +134,7 @@ function ioOf({ isLocked, replace, addCounters }: Story): {
     },
     sets: { find: () => null },
     clock: new FakeClock(),
-    memory: new XtablesMemory(),
+    memory: new XtablesMemory(MUTE),
     readTags: unused,
     tool: {
       save: unused,
