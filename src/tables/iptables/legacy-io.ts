@@ -56,6 +56,7 @@ interface CounterMemory {
   readonly added: Buffer;
 }
 
+const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
 /** Longer scripts, the first one say, are the tool's: it is not our event loop that stands still. */
 const MAX_SCRIPT = 128 * 1024;
 /** Larger tables are the tool's: each that changes is kept in memory. */
@@ -112,7 +113,17 @@ export class LegacyIptablesIo implements IptablesIo {
     const { tool, maxScript = MAX_SCRIPT } = this.#options;
     const compiled = script.length > maxScript ? null : await this.#compile(family, script);
     // Where somebody holds the lock, the tool waits for it. What the kernel refuses, the tool says the line of.
-    if (compiled === null || !(await this.#write(family, compiled))) await tool.restore(family, script);
+    if (compiled !== null && (await this.#write(family, compiled))) return;
+    this.#forgetTablesOf(family, script);
+    await tool.restore(family, script);
+  }
+
+  /** What the tool writes is another table: its memory is free while the tool works. */
+  #forgetTablesOf(family: Family, script: string): void {
+    for (const table of TABLES) {
+      const kept = this.#kept.get(keyOf(family, table));
+      if (kept !== undefined && script.includes(`*${table}\n`)) this.#forget(family, table, kept.blob);
+    }
   }
 
   #compile(family: Family, script: string): Promise<LegacyScript | null> {
