@@ -53,6 +53,8 @@ export interface Spread {
 }
 
 const START_TIMEOUT_MS = 180_000;
+/** The kernel goes on working on new links (addresses, neighbours, work queues) when they are up; a real node's are old. */
+const SETTLE_MS = 3_000;
 
 function spread(values: readonly number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b);
@@ -174,6 +176,7 @@ export async function measure(options: RunOptions, say: (line: string) => void):
     say('building the node');
     await host.shell(node.hostScript(namespaces));
     await untilRunning(host);
+    await pause(SETTLE_MS);
     const first = await start(host, node, options);
     driver = first.driver;
     say(`start ${first.seconds.toFixed(2)} s, CPU ${first.cpu.toFixed(2)} s`);
