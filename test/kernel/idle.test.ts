@@ -21,8 +21,7 @@ const MOST_CHECKS = 8 * 4;
 
 /** What a call is for; null for what is no business of an idle driver. */
 function purposeOf(call: string, stateFolder: string): string | null {
-  // Calls of several threads are shown in two parts; the first says all that is looked at.
-  if (call.startsWith('<... ')) return 'second part';
+  if (call.startsWith('<... ')) return 'begun before';
   if (/^clone3?\(/.test(call)) return call.includes('CLONE_THREAD') ? 'thread' : null;
   if (/^getsockopt\(\d+, SOL_IPV?6?, IP6?T_SO_GET_INFO/.test(call)) return 'legacy check';
   if (/^getsockopt\(\d+, SOL_IPV?6?, IP6?T_SO_GET_ENTRIES/.test(call)) return 'legacy entries';

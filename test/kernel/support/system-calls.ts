@@ -33,7 +33,7 @@ export async function traceProcesses(pids: readonly number[]): Promise<Trace> {
     await ended;
     const lines = readFileSync(file, 'utf8').split('\n');
     rmSync(folder, { recursive: true, force: true });
-    return lines.map((line) => line.replace(/^\d+ +/, '')).filter((line) => line !== '');
+    return joined(lines.filter((line) => line !== ''));
   };
   try {
     await waitFor(attached, () => `strace does not begin: ${said}`);
@@ -42,4 +42,18 @@ export async function traceProcesses(pids: readonly number[]): Promise<Trace> {
     throw error;
   }
   return { end };
+}
+
+/** Calls without their processes. Where several threads call at once, strace shows a call in two parts. */
+function joined(lines: readonly string[]): string[] {
+  const calls: string[] = [];
+  const begun = new Map<string, string>();
+  for (const line of lines) {
+    const [, pid = '', text = ''] = /^(\d+) +(.*)$/.exec(line) ?? [];
+    const [, rest] = /^<\.\.\. \S+ resumed> *(.*)$/.exec(text) ?? [];
+    if (text.endsWith('<unfinished ...>')) begun.set(pid, text.replace(/ *<unfinished \.\.\.>$/, ' '));
+    else calls.push(rest === undefined ? text : `${begun.get(pid) ?? '<... '}${rest}`);
+    if (rest !== undefined) begun.delete(pid);
+  }
+  return [...calls, ...begun.values()];
 }
