@@ -23,6 +23,9 @@ const DRIVERS: Readonly<Record<CoprocessTool, CoprocessDriver>> = {
   nft: nftDriver,
 };
 
+/** Made here: one made where a frame is at hand would keep that frame in memory for as long as the tool is not asked again. */
+const NOTHING = (): void => undefined;
+
 /** How a wait for an answer ended. */
 type Ending = 'acknowledged' | 'exited' | 'timed-out';
 
@@ -30,7 +33,7 @@ type Ending = 'acknowledged' | 'exited' | 'timed-out';
 class RunningTool {
   readonly #child: ChildProcess;
   #output = '';
-  #onProgress: () => void = () => undefined;
+  #onProgress: () => void = NOTHING;
   #exit: { readonly exitCode: number | null; readonly signal: string | null } | null = null;
   linesWritten = 0;
   charactersWritten = 0;
@@ -80,7 +83,7 @@ class RunningTool {
       this.#onProgress();
     });
     const how = await ending;
-    this.#onProgress = () => undefined;
+    this.#onProgress = NOTHING;
     return { ending: how, output: this.#output };
   }
 
