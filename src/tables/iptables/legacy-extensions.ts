@@ -3,8 +3,6 @@
 import { type Expression, VERDICT_CODE } from '../../kernel/netlink/nf-expressions.js';
 import { EXTENSION } from '../../kernel/netlink/xtables-socket.js';
 
-export type { RuleContext } from './rule-targets.js';
-
 /** A target, and the chain that it leads to; `place` is null for one that leads nowhere. */
 export interface LegacyTarget {
   readonly bytes: Buffer;

@@ -1,13 +1,12 @@
 // Turns the text of a rule, as render.ts prints it, into the entry that iptables-legacy 1.8.9 makes of it (kept equal by
 // test/kernel/legacy-compile.test.ts). Any other form gives null, and the tool is asked to do it.
 import { addressBytes } from '../../kernel/netlink/address-bytes.js';
-import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
 import type { Expression } from '../../kernel/netlink/nf-expressions.js';
 import { EXTENSION, type XtablesLayout, XTABLES_LAYOUTS } from '../../kernel/netlink/xtables-socket.js';
-import type { Family, TableName } from '../../model/family.js';
-import { WordReader } from '../word-reader.js';
-import { type LegacyTarget, matchBytes, portMatchBytes, type RuleContext, targetBytes } from './legacy-extensions.js';
-import { compileMatch, isPortProtocol, type MatchContext } from './rule-matches.js';
+import type { Family } from '../../model/family.js';
+import { type LegacyTarget, matchBytes, portMatchBytes, targetBytes } from './legacy-extensions.js';
+import { compileMatch } from './rule-matches.js';
+import { type RulePlace, RuleReader } from './rule-reader.js';
 import { compileTarget } from './rule-targets.js';
 import { addressTest, decimal, isInterfaceName, protocolNumber, wordsOf } from './rule-words.js';
 
@@ -18,20 +17,12 @@ export interface LegacyRule {
   readonly target: { readonly verdictAt: number; readonly chain: string | null } | null;
 }
 
-/** Where a rule is, and what it may refer to. */
-export interface RulePlace {
-  readonly family: Family;
-  readonly table: TableName;
-  findSet(name: string): IpsetNumber | null;
-}
-
 /** Where the verdict is in a standard target, and the one of RETURN. */
 export const VERDICT = { at: EXTENSION.data, return: -5 } as const;
 /** Bytes of the targets at the head and the foot of chains. */
 export const HEAD_TARGET_BYTES = 64;
 export const FOOT_TARGET_BYTES = 40;
 
-const TCP = 6;
 const INTERFACE_BYTES = 16;
 /** IPT_INV_*, the same for both families. */
 const INVERTED = { source: 0x08, destination: 0x10, protocol: 0x40 } as const;
@@ -89,10 +80,7 @@ const FIELDS: Readonly<Record<Family, Fields>> = {
 
 type TestName = 'in' | 'out' | 'protocol' | 'source' | 'destination';
 
-class RuleCompiler implements MatchContext {
-  readonly family: Family;
-  readonly #place: RulePlace;
-  readonly #words: WordReader;
+class RuleCompiler extends RuleReader<LegacyTarget> {
   readonly #fields: Fields;
   readonly #layout: XtablesLayout;
   readonly #entry: Buffer;
@@ -100,33 +88,20 @@ class RuleCompiler implements MatchContext {
   readonly #named = new Set<TestName | 'multiport' | 'tcp' | 'ports'>();
 
   constructor(place: RulePlace, words: readonly string[]) {
-    this.#place = place;
-    this.family = place.family;
-    this.#words = new WordReader(words);
+    super(place, words);
     this.#fields = FIELDS[place.family];
     this.#layout = XTABLES_LAYOUTS[place.family];
     this.#entry = Buffer.alloc(this.#layout.entry);
   }
 
-  /** See MatchContext: the one protocol that the rule is for, or 0. */
   get protocol(): number {
     const isNegated = ((this.#entry[this.#fields.inverted] ?? 0) & INVERTED.protocol) !== 0;
     return isNegated ? 0 : this.#entry.readUInt16LE(this.#fields.protocol);
   }
 
-  findSet(name: string): IpsetNumber | null {
-    return this.#place.findSet(name);
-  }
-
   compile(): LegacyRule | null {
-    let target: LegacyTarget | null = null;
-    while (!this.#words.isAtEnd && target === null) {
-      const word = this.#words.next();
-      if (word === '--jump' || word === '-j' || word === '--goto') {
-        target = this.#target(word === '--goto' ? 'goto' : 'jump');
-        if (target === null) return null;
-      } else if (!this.#option(word)) return null;
-    }
+    const target = this.read();
+    if (target === undefined) return null;
     return this.#finish(target ?? { bytes: Buffer.from(EMPTY_TARGET), place: { chain: null } });
   }
 
@@ -140,15 +115,8 @@ class RuleCompiler implements MatchContext {
     };
   }
 
-  #target(verb: 'jump' | 'goto'): LegacyTarget | null {
-    const { family, table } = this.#place;
-    const context: RuleContext = {
-      family,
-      table,
-      hasPorts: isPortProtocol(this.protocol),
-      isTcp: this.protocol === TCP,
-    };
-    const expression = compileTarget(context, verb, this.#words);
+  protected target(verb: 'jump' | 'goto'): LegacyTarget | null {
+    const expression = compileTarget(this.context(), verb, this.words);
     if (expression === null) return null;
     if (verb === 'goto') this.#setFlags(this.#fields.gotoFlag);
     return targetBytes(expression);
@@ -157,28 +125,6 @@ class RuleCompiler implements MatchContext {
   #setFlags(flags: number): void {
     const at = this.#fields.flags;
     this.#entry[at] = (this.#entry[at] ?? 0) | flags;
-  }
-
-  #option(word: string): boolean {
-    const isNegated = word === '!';
-    switch (isNegated ? this.#words.next() : word) {
-      case '-p':
-        return this.#protocolTest(isNegated);
-      case '--source':
-        return this.#addressTest('source', isNegated);
-      case '--destination':
-        return this.#addressTest('destination', isNegated);
-      case '--in-interface':
-        return !isNegated && this.#interfaceTest('in');
-      case '--out-interface':
-        return !isNegated && this.#interfaceTest('out');
-      case '-m':
-        return !isNegated && this.#match();
-      case '--dport':
-        return !isNegated && this.#destinationPort();
-      default:
-        return false;
-    }
   }
 
   /** A test may be named once; the tool refuses a second. */
@@ -193,8 +139,8 @@ class RuleCompiler implements MatchContext {
     this.#entry[at] = (this.#entry[at] ?? 0) | bit;
   }
 
-  #protocolTest(isNegated: boolean): boolean {
-    const number = protocolNumber(this.family, this.#words.next());
+  protected protocolTest(isNegated: boolean): boolean {
+    const number = protocolNumber(this.family, this.words.next());
     if (number === null || !this.#isFirst('protocol')) return false;
     this.#entry.writeUInt16LE(number, this.#fields.protocol);
     this.#setFlags(this.#fields.protocolFlag);
@@ -202,8 +148,8 @@ class RuleCompiler implements MatchContext {
     return true;
   }
 
-  #interfaceTest(side: 'in' | 'out'): boolean {
-    const name = this.#words.next();
+  protected interfaceTest(side: 'in' | 'out'): boolean {
+    const name = this.words.next();
     if (!isInterfaceName(name) || !this.#isFirst(side)) return false;
     const isPrefix = name.endsWith('+');
     const compared = isPrefix ? name.length - 1 : name.length + 1;
@@ -213,8 +159,8 @@ class RuleCompiler implements MatchContext {
     return true;
   }
 
-  #addressTest(side: 'source' | 'destination', isNegated: boolean): boolean {
-    const test = addressTest(this.family, this.#words.next());
+  protected addressTest(side: 'source' | 'destination', isNegated: boolean): boolean {
+    const test = addressTest(this.family, this.words.next());
     if (test === null || !this.#isFirst(side)) return false;
     // All addresses are no test; none of them is no rule that anybody writes.
     if (test.length === 0) return !isNegated;
@@ -225,9 +171,9 @@ class RuleCompiler implements MatchContext {
     return true;
   }
 
-  #match(): boolean {
-    const name = this.#words.next();
-    const expressions: readonly Expression[] | null = compileMatch(this, name, this.#words);
+  protected match(): boolean {
+    const name = this.words.next();
+    const expressions: readonly Expression[] | null = compileMatch(this, name, this.words);
     const bytes = expressions === null ? null : matchBytes(name, expressions);
     if (bytes === null) return false;
     if (name === 'multiport') this.#named.add(name);
@@ -240,10 +186,9 @@ class RuleCompiler implements MatchContext {
     return true;
   }
 
-  /** `--dport` without `-m`: the tool takes it for an option of the protocol, or of a multiport match before it. */
-  #destinationPort(): boolean {
+  protected destinationPort(): boolean {
     if (this.#named.has('multiport') || this.#named.has('tcp') || this.#named.has('ports')) return false;
-    const port = decimal(this.#words.next(), 0xffff);
+    const port = decimal(this.words.next(), 0xffff);
     const bytes = port === null ? null : portMatchBytes(this.protocol, port);
     if (bytes === null) return false;
     this.#named.add('ports');

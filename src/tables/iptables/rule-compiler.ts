@@ -1,16 +1,13 @@
 // Turns the text of a rule, as render.ts prints it, into the expressions that iptables-nft 1.8.9 makes of it (kept equal
 // by test/kernel/iptables-compile.test.ts). Any other form gives null, and the tool is asked to do it.
-import type { Family, TableName } from '../../model/family.js';
 import { addressBytes } from '../../kernel/netlink/address-bytes.js';
 import type { RuleProtocol } from '../../kernel/netlink/compat-batch.js';
 import { type Expression, FIRST_REGISTER, HEADER, META } from '../../kernel/netlink/nf-expressions.js';
-import { compileMatch, isPortProtocol, type MatchContext, portTest } from './rule-matches.js';
+import { compileMatch, portTest } from './rule-matches.js';
+import { type RulePlace, RuleReader } from './rule-reader.js';
 import { compileTarget } from './rule-targets.js';
 import { addressTest, isInterfaceName, protocolNumber, wordsOf } from './rule-words.js';
-import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
-import { WordReader } from '../word-reader.js';
 
-const TCP = 6;
 const LAYOUT = { 4: { source: 12, dest: 16, length: 4 }, 6: { source: 8, dest: 24, length: 16 } } as const;
 
 /** A rule's expressions, but for a comment in front of all matches, which goes between the two parts. */
@@ -20,81 +17,30 @@ export interface CompiledRule {
   readonly protocol: RuleProtocol;
 }
 
-/** Where a rule is, and what it may refer to. */
-export interface RulePlace {
-  readonly family: Family;
-  readonly table: TableName;
-  findSet(name: string): IpsetNumber | null;
-}
-
 /** The order of the tests is the kernel's, whatever the order of the words. */
 const TESTS = ['in', 'out', 'protocol', 'source', 'destination'] as const;
 type TestName = (typeof TESTS)[number];
 
-class RuleCompiler implements MatchContext {
-  readonly family: Family;
-  readonly #place: RulePlace;
-  readonly #words: WordReader;
+class RuleCompiler extends RuleReader<Expression> {
   readonly #tests: Partial<Record<TestName, readonly Expression[]>> = {};
   readonly #matches: Expression[] = [];
   #protocol: RuleProtocol = { number: 0, isNegated: false };
   #hasMultiport = false;
 
-  constructor(place: RulePlace, words: readonly string[]) {
-    this.#place = place;
-    this.family = place.family;
-    this.#words = new WordReader(words);
-  }
-
-  /** See MatchContext: the one protocol that the rule is for, or 0. */
   get protocol(): number {
     return this.#protocol.isNegated ? 0 : this.#protocol.number;
   }
 
-  findSet(name: string): IpsetNumber | null {
-    return this.#place.findSet(name);
-  }
-
   compile(): CompiledRule | null {
-    let target: Expression | null = null;
-    while (!this.#words.isAtEnd && target === null) {
-      const word = this.#words.next();
-      if (word === '--jump' || word === '-j' || word === '--goto') {
-        target = this.#target(word === '--goto' ? 'goto' : 'jump');
-        if (target === null) return null;
-      } else if (!this.#option(word)) return null;
-    }
+    const target = this.read();
+    if (target === undefined) return null;
     const before = TESTS.flatMap((name) => this.#tests[name] ?? []);
     const after = [...this.#matches, { kind: 'counter' as const }, ...(target === null ? [] : [target])];
     return { before, after, protocol: this.#protocol };
   }
 
-  #target(verb: 'jump' | 'goto'): Expression | null {
-    const { family, table } = this.#place;
-    const hasPorts = isPortProtocol(this.protocol);
-    return compileTarget({ family, table, hasPorts, isTcp: this.protocol === TCP }, verb, this.#words);
-  }
-
-  #option(word: string): boolean {
-    const isNegated = word === '!';
-    switch (isNegated ? this.#words.next() : word) {
-      case '-p':
-        return this.#protocolTest(isNegated);
-      case '--source':
-        return this.#addressTest('source', isNegated);
-      case '--destination':
-        return this.#addressTest('destination', isNegated);
-      case '--in-interface':
-        return !isNegated && this.#interfaceTest('in');
-      case '--out-interface':
-        return !isNegated && this.#interfaceTest('out');
-      case '-m':
-        return !isNegated && this.#match();
-      case '--dport':
-        return !isNegated && this.#destinationPort();
-      default:
-        return false;
-    }
+  protected target(verb: 'jump' | 'goto'): Expression | null {
+    return compileTarget(this.context(), verb, this.words);
   }
 
   /** A test may be named once; the tool refuses a second. */
@@ -104,8 +50,8 @@ class RuleCompiler implements MatchContext {
     return true;
   }
 
-  #protocolTest(isNegated: boolean): boolean {
-    const number = protocolNumber(this.family, this.#words.next());
+  protected protocolTest(isNegated: boolean): boolean {
+    const number = protocolNumber(this.family, this.words.next());
     if (number === null) return false;
     this.#protocol = { number, isNegated };
     return this.#test('protocol', [
@@ -114,8 +60,8 @@ class RuleCompiler implements MatchContext {
     ]);
   }
 
-  #interfaceTest(side: 'in' | 'out'): boolean {
-    const name = this.#words.next();
+  protected interfaceTest(side: 'in' | 'out'): boolean {
+    const name = this.words.next();
     const isPrefix = name.endsWith('+');
     if (!isInterfaceName(name)) return false;
     return this.#test(side, [
@@ -124,9 +70,9 @@ class RuleCompiler implements MatchContext {
     ]);
   }
 
-  #addressTest(side: 'source' | 'destination', isNegated: boolean): boolean {
+  protected addressTest(side: 'source' | 'destination', isNegated: boolean): boolean {
     const layout = LAYOUT[this.family];
-    const test = addressTest(this.family, this.#words.next());
+    const test = addressTest(this.family, this.words.next());
     if (test === null) return false;
     // All addresses are no test; none of them is no rule that anybody writes.
     if (test.length === 0) return !isNegated && this.#test(side, []);
@@ -147,18 +93,17 @@ class RuleCompiler implements MatchContext {
     ]);
   }
 
-  #match(): boolean {
-    const name = this.#words.next();
-    const expressions = compileMatch(this, name, this.#words);
+  protected match(): boolean {
+    const name = this.words.next();
+    const expressions = compileMatch(this, name, this.words);
     if (expressions === null) return false;
     this.#hasMultiport ||= name === 'multiport';
     this.#matches.push(...expressions);
     return true;
   }
 
-  /** `--dport` without `-m`: the tool takes it for an option of the protocol, or of a multiport match before it. */
-  #destinationPort(): boolean {
-    const test = this.#hasMultiport ? null : portTest(this, this.#words.next());
+  protected destinationPort(): boolean {
+    const test = this.#hasMultiport ? null : portTest(this, this.words.next());
     if (test === null) return false;
     this.#matches.push(...test);
     return true;

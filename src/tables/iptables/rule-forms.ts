@@ -5,7 +5,8 @@ import { type CompatRule, compatRuleBytes, FIRST_EXPRESSION } from '../../kernel
 import { encodeExpressions } from '../../kernel/netlink/nf-expressions.js';
 import { commentMatch, setMatch } from '../../kernel/netlink/xt-structs.js';
 import type { Family, TableName } from '../../model/family.js';
-import { compileRule, type RulePlace } from './rule-compiler.js';
+import { compileRule } from './rule-compiler.js';
+import type { RulePlace } from './rule-reader.js';
 import { isChainName } from './rule-targets.js';
 
 /** A rule's form, and the names in it, in the order of its places; the text of a comment goes into the first. */

@@ -10,8 +10,8 @@ import { directRunner } from '../../../src/kernel/spawn.js';
 import { systemClock } from '../../../src/kernel/system-clock.js';
 import type { Family } from '../../../src/model/family.js';
 import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
-import type { IptablesIo } from '../../../src/tables/iptables/io.js';
 import { NetlinkIptablesIo } from '../../../src/tables/iptables/netlink-io.js';
+import { CountingTool } from './counting-tool.js';
 import { dumpRuleset } from './ruleset-dump.js';
 
 /** What was found of one script. */
@@ -49,17 +49,7 @@ const tool = new CommandIptablesIo({
   restoreSupportsLock: true,
   lockProbeIntervalMs: 50,
 });
-let toTool = 0;
-const counted: IptablesIo = {
-  epoch: () => null,
-  isAsKnown: () => Promise.resolve(false),
-  save: (family, table) => tool.save(family, table),
-  readTags: () => Promise.resolve(null),
-  restore: (family, script) => {
-    toTool += 1;
-    return tool.restore(family, script);
-  },
-};
+const counted = new CountingTool(tool);
 const [four, six, short] = [new NfTablesNetlink(library), new NfTablesNetlink(library), new NfTablesNetlink(library)];
 const netlink = { 4: four, 6: six, short };
 const native = new NetlinkIptablesIo({
@@ -79,14 +69,14 @@ for (const [family, script] of scripts) {
 await directRunner.run({ argv: ['nft', 'flush', 'ruleset'] });
 const findings: Finding[] = [];
 for (const [index, [family, script]] of scripts.entries()) {
-  toTool = 0;
+  counted.restores = 0;
   await native.restore(family, script);
   const own = [...dump(), ...(await saved())];
   const byTool = expected[index] ?? [];
   const at = own.findIndex((line, position) => line !== byTool[position]);
   const isEqual = at < 0 && own.length === byTool.length;
   const difference = { byTool: byTool[at] ?? '(more lines)', own: own[at] ?? '(fewer lines)' };
-  findings.push({ isCompiled: toTool === 0, ...(isEqual ? {} : difference) });
+  findings.push({ isCompiled: counted.restores === 0, ...(isEqual ? {} : difference) });
 }
 socket.close();
 console.log(JSON.stringify(findings));

@@ -23,6 +23,7 @@ import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../../src/tables/iptables/io.js';
 import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
 import { HASH_COMMENT_PREFIX } from '../../../src/tables/ownership.js';
+import { CountingTool } from './counting-tool.js';
 
 /** What was found of one script. */
 interface Finding {
@@ -48,17 +49,7 @@ const memory = new XtablesMemory(library);
 const reader = new XtablesReader(library, HASH_COMMENT_PREFIX, memory);
 const runner = directRunner;
 const tool = new CommandIptablesIo({ runner, backend: 'legacy', restoreSupportsLock: true, lockProbeIntervalMs: 50 });
-let toTool = 0;
-const counted: IptablesIo = {
-  epoch: () => null,
-  isAsKnown: () => Promise.resolve(false),
-  save: (family, table) => tool.save(family, table),
-  readTags: () => Promise.resolve(null),
-  restore: (family, script) => {
-    toTool += 1;
-    return tool.restore(family, script);
-  },
-};
+const counted = new CountingTool(tool);
 const own = new LegacyIptablesIo({
   sockets,
   lock: new FileLock(library, lockPath),
@@ -149,7 +140,7 @@ async function play(io: IptablesIo, after: (index: number, lines: string[]) => v
     const table = tableOf(script);
     await dump(family, table);
     await count(family, table, 1000 * (index % 50));
-    toTool = 0;
+    counted.restores = 0;
     await io.restore(family, script);
     const lines: string[] = await dump(family, table);
     for (const each of FAMILIES)
@@ -170,7 +161,7 @@ await play(own, (index, lines) => {
     byTool: `${at}: ${byTool[at] ?? '(more lines)'}`,
     own: `${at}: ${lines[at] ?? '(fewer lines)'}`,
   };
-  findings.push({ isOwn: toTool === 0, ...(isEqual ? {} : difference) });
+  findings.push({ isOwn: counted.restores === 0, ...(isEqual ? {} : difference) });
 });
 console.log(JSON.stringify(findings));
 process.exit(0);
