@@ -19,7 +19,7 @@ const DOT = 46;
 const MAX_V6_TEXT_LENGTH = 45;
 
 /** Decimal 0..999 without leading zeros at `text[from..to)`, or -1. */
-function parseDecimal(text: string, from: number, to: number): number {
+export function parseDecimal(text: string, from: number, to: number): number {
   const length = to - from;
   if (length < 1 || length > 3) return -1;
   if (length > 1 && text.charCodeAt(from) === ZERO) return -1;

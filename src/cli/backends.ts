@@ -7,7 +7,7 @@ import type { IpSetReconciler } from '../ipsets/ip-sets.js';
 import { hostFiles } from '../kernel/files.js';
 import type { FamilyTables } from '../managers/static-rules.js';
 import type { DataplaneConfig } from '../model/config.js';
-import { FAMILIES, type Family, type TableName } from '../model/family.js';
+import { FAMILIES, type Family, TABLE_NAMES, type TableName } from '../model/family.js';
 import type { Features } from '../model/features.js';
 import type { OperationObserver } from '../model/operation.js';
 import type { Reconciler } from '../model/reconciler.js';
@@ -28,7 +28,6 @@ import { countIptables } from './counted-io.js';
 import type { CountedTables } from './dataplane-gauges.js';
 import type { KernelAccess } from './kernel-access.js';
 
-const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
 /** Sets destroyed per apply: 40 ms each in the kernel (4.7). */
 const MAX_SET_DELETIONS = 1;
 
@@ -111,7 +110,7 @@ function iptablesCleanups(
 
 /** What the tables of both families share; nobody takes what waits when there is one family only. */
 function sharedByTable<T>(config: DataplaneConfig): ReadonlyMap<TableName, SharedRenderings<T>> | undefined {
-  return config.ipv6Support ? new Map(TABLES.map((name) => [name, new SharedRenderings<T>()])) : undefined;
+  return config.ipv6Support ? new Map(TABLE_NAMES.map((name) => [name, new SharedRenderings<T>()])) : undefined;
 }
 
 /** Tables and sets by iptables and ipset. */
@@ -156,7 +155,7 @@ export async function createIptablesBackends(options: BackendOptions, variant: '
       iptables.push(made);
       return made;
     };
-    const tables = Object.fromEntries(TABLES.map((name) => [name, table(name)])) as unknown as FamilyTables;
+    const tables = Object.fromEntries(TABLE_NAMES.map((name) => [name, table(name)])) as unknown as FamilyTables;
     const ipSets = new IpSetPlane({
       family,
       maxDeletionsPerApply: MAX_SET_DELETIONS,
@@ -210,7 +209,7 @@ export async function createNftablesBackends(options: BackendOptions): Promise<B
       listDevices: async () => (await access.routes.listLinks()).map((link) => link.name),
     });
     planes.set(family, plane);
-    const tables = Object.fromEntries(TABLES.map((name) => [name, plane.layer(name)])) as unknown as FamilyTables;
+    const tables = Object.fromEntries(TABLE_NAMES.map((name) => [name, plane.layer(name)])) as unknown as FamilyTables;
     return { tables, ipSets: plane.sets };
   };
   const v4 = create(4);

@@ -61,7 +61,7 @@ export interface KernelAccess {
   readonly commits: CommitLedger | null;
   /** What iptables rules are known by, without a tool; null without native access. */
   readonly taggedRules: Readonly<Record<'legacy' | 'nft', TaggedRulesSource>> | null;
-  /** Rules of the nft variant by netlink, before a tool that does what is left; null without native access. */
+  /** Rules by netlink (nft variant) or setsockopt (legacy), before a tool that does what is left; null without native access. */
   readonly nativeIptables: ((tool: IptablesIo, variant: IptablesBackend) => IptablesIo) | null;
   /** Tracked flows by netlink; null without native access. */
   readonly flows: FlowDeletion | null;

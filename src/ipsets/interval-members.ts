@@ -1,7 +1,7 @@
 // Members of a prefix set, kept so that nft accepts them: an interval set refuses overlapping elements, so a prefix
 // is programmed only while no shorter wanted prefix covers it. A path-compressed binary trie in flat arrays makes each
 // change cost its own prefix length plus the elements that really change, and a million members some tens of megabytes.
-import { formatIpv4, formatIpv6, ipv4Mask, ipv6Mask, parseIpv4, parseIpv6 } from '../base/ip.js';
+import { formatIpv4, formatIpv6, ipv4Mask, ipv6Mask, parseDecimal, parseIpv4, parseIpv6 } from '../base/ip.js';
 import type { Family } from '../model/family.js';
 
 /** Told which elements the kernel needs more (`add`) or less (`remove`), in no particular order. */
@@ -281,18 +281,7 @@ function maskWords(words: readonly number[], length: number): number[] {
   });
 }
 
-const ZERO = 48;
-const MAX_DIGITS = 3;
-
-/** The decimal number from `start` to the end of the text, without leading zeros and at most `max`; -1 for anything else. */
 function parseLength(text: string, start: number, max: number): number {
-  const digits = text.length - start;
-  if (digits < 1 || digits > MAX_DIGITS || (digits > 1 && text.charCodeAt(start) === ZERO)) return -1;
-  let length = 0;
-  for (let at = start; at < text.length; at++) {
-    const digit = text.charCodeAt(at) - ZERO;
-    if (digit < 0 || digit > 9) return -1;
-    length = length * 10 + digit;
-  }
+  const length = parseDecimal(text, start, text.length);
   return length <= max ? length : -1;
 }

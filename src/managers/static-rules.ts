@@ -1,12 +1,10 @@
 // Hands the chains and hook rules that depend on configuration alone to the tables, once, before any manager runs.
-import type { TableName } from '../model/family.js';
+import { TABLE_NAMES, type TableName } from '../model/family.js';
 import type { RuleRenderer } from '../rules/renderer.js';
 import type { RuleTable } from '../tables/rule-table.js';
 
 /** The four tables of one family. */
 export type FamilyTables = Readonly<Record<TableName, RuleTable>>;
-
-const TABLE_NAMES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
 
 /** Defines all static chains and hooks (dataplane.md 3.2–3.4, 3.7). Idempotent. */
 export function setStaticRules(renderer: RuleRenderer, tables: FamilyTables): void {

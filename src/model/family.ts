@@ -11,3 +11,6 @@ export type Backend = 'iptables' | 'nftables';
 
 /** The kernel's rule tables; in nftables they are layers of one table, `filter-…`. */
 export type TableName = 'raw' | 'mangle' | 'nat' | 'filter';
+
+/** All of them, in the order in which a packet can meet them. */
+export const TABLE_NAMES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];

@@ -3,22 +3,24 @@
 import { BugError } from '../../base/errors.js';
 import { FLAG, MessageWriter } from './message.js';
 import type { ChainHook } from './nf-batch.js';
+import {
+  BATCH_BEGIN,
+  BATCH_END,
+  CHAIN,
+  HOOK,
+  HOOKS,
+  MESSAGE,
+  RULE,
+  SUBSYSTEM,
+  SUBSYSTEM_NUMBER,
+  TABLE,
+} from './nf-numbers.js';
 import type { PiecedBatch } from './nf-tables.js';
 
-const SUBSYSTEM_NUMBER = 10;
-const SUBSYSTEM = SUBSYSTEM_NUMBER << 8;
-const MESSAGE = { newTable: 0, newChain: 3, deleteChain: 5, newRule: 6, deleteRule: 8 } as const;
-const BATCH_BEGIN = 0x10;
-const BATCH_END = 0x11;
 const FAMILY = { 4: 2, 6: 10 } as const;
-const TABLE = { name: 1, flags: 2 } as const;
-const CHAIN = { table: 1, name: 3, hook: 4, type: 7 } as const;
-const HOOK = { number: 1, priority: 2 } as const;
-const RULE = { table: 1, chain: 2, expressions: 4, compat: 5 } as const;
 /** What extensions are told of the rule that they are in. */
 const COMPAT = { protocol: 1, flags: 2 } as const;
 const COMPAT_INVERTED = 2;
-const HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'output', 'postrouting'];
 /** Offsets in a header. */
 const FLAGS_OFFSET = 6;
 /** The lower half of a number is enough: the one answer that is asked for comes on a socket that has nothing else to read. */

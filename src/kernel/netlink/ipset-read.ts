@@ -1,7 +1,7 @@
 // The listing of one IP set, from the bytes of a dump to ipset's own text form of its members.
 import { formatIpv4, formatIpv6 } from '../../base/ip.js';
 import { textAt } from './message.js';
-import { attributeEnd, attributeType, bigEndian, findAttribute, type ReceivedBytes } from './scan.js';
+import { attributeEnd, bigEndian, eachAttribute, findAttribute, type ReceivedBytes } from './scan.js';
 
 const ATTRIBUTE = { typeName: 3, family: 5, data: 7, adt: 8 } as const;
 const DATA = { ip: 1, cidr: 3, port: 4, timeout: 6, proto: 7, flags: 8, maxElements: 19, netmask: 20 } as const;
@@ -75,18 +75,6 @@ export class IpsetReader {
     if (flags < 0) return;
     const bits = bigEndian(words, flags);
     for (const [bit, name] of EXTENSION_BITS) if ((bits & (1 << bit)) !== 0) this.#extensions.add(name);
-  }
-}
-
-function eachAttribute(
-  words: Int32Array,
-  start: number,
-  end: number,
-  visit: (type: number, start: number, end: number) => void,
-): void {
-  for (let at = start, next = attributeEnd(words, at, end); next > at; next = attributeEnd(words, at, end)) {
-    visit(attributeType(words, at), at + 4, next);
-    at = (next + 3) & ~3;
   }
 }
 

@@ -3,29 +3,21 @@
 import { BugError } from '../../base/errors.js';
 import { FLAG, MessageWriter } from './message.js';
 import { type Expression, writeExpressions } from './nf-expressions.js';
+import {
+  BATCH_BEGIN,
+  BATCH_END,
+  CHAIN,
+  HOOK,
+  HOOKS,
+  MESSAGE,
+  RULE,
+  SUBSYSTEM,
+  SUBSYSTEM_NUMBER,
+  TABLE,
+} from './nf-numbers.js';
 import { type Batch, type ElementChange, encodeElement } from './nf-tables.js';
 
-const SUBSYSTEM_NUMBER = 10;
-const SUBSYSTEM = SUBSYSTEM_NUMBER << 8;
-const MESSAGE = {
-  newTable: 0,
-  deleteTable: 2,
-  newChain: 3,
-  deleteChain: 5,
-  newRule: 6,
-  deleteRule: 8,
-  newSet: 9,
-  deleteSet: 11,
-  newElement: 12,
-  deleteElement: 14,
-} as const;
-const BATCH_BEGIN = 0x10;
-const BATCH_END = 0x11;
 const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
-const TABLE = { name: 1, flags: 2 } as const;
-const CHAIN = { table: 1, name: 3, hook: 4, type: 7 } as const;
-const HOOK = { number: 1, priority: 2 } as const;
-const RULE = { table: 1, chain: 2, expressions: 4, userData: 7 } as const;
 const SET = {
   table: 1,
   name: 2,
@@ -38,7 +30,6 @@ const SET = {
   userData: 13,
 } as const;
 const ELEMENT_LIST = { table: 1, set: 2, elements: 3 } as const;
-const HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'output', 'postrouting'];
 const ARP_HOOKS: readonly string[] = ['input', 'output'];
 /** The list of elements is one attribute with a 16-bit length; the longest element takes about 70 bytes. */
 const ELEMENTS_PER_MESSAGE = 800;

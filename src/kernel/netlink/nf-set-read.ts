@@ -1,7 +1,7 @@
 // Elements of nf_tables sets and maps, from the bytes of a dump to the texts that nft prints.
 import { formatIpv4, formatIpv6 } from '../../base/ip.js';
 import { textAt } from './message.js';
-import { attributeEnd, bigEndian, findAttribute, type ReceivedBytes } from './scan.js';
+import { attributeEnd, bigEndian, eachAttribute, findAttribute, type ReceivedBytes } from './scan.js';
 
 const ELEMENT_LIST = { elements: 3 } as const;
 const ELEMENT = { key: 1, data: 2, flags: 3 } as const;
@@ -69,11 +69,7 @@ function scanElements(
   // struct nfgenmsg has four bytes.
   const list = findAttribute(words, start + 4, end, ELEMENT_LIST.elements);
   if (list < 0) return;
-  const listEnd = attributeEnd(words, list - 4, end);
-  for (let at = list, next = attributeEnd(words, at, listEnd); next > at; next = attributeEnd(words, at, listEnd)) {
-    visit(at + 4, next);
-    at = (next + 3) & ~3;
-  }
+  eachAttribute(words, list, attributeEnd(words, list - 4, end), (_type, from, to) => visit(from, to));
 }
 
 /** Place of the bytes of an element's key, or -1; they end where their attribute does. */

@@ -49,6 +49,19 @@ export function attributeEnd(words: Int32Array, at: number, end: number): number
   return length < ATTRIBUTE_HEADER_LENGTH || at + length > end ? at : at + length;
 }
 
+/** Calls back with the type and the place of the value of each attribute. */
+export function eachAttribute(
+  words: Int32Array,
+  start: number,
+  end: number,
+  visit: (type: number, start: number, end: number) => void,
+): void {
+  for (let at = start, next = attributeEnd(words, at, end); next > at; next = attributeEnd(words, at, end)) {
+    visit(attributeType(words, at), at + ATTRIBUTE_HEADER_LENGTH, next);
+    at = (next + 3) & ~3;
+  }
+}
+
 /** Place of the value of the first attribute of a type, or -1. Its end is {@link attributeEnd} of four bytes before. */
 export function findAttribute(words: Int32Array, start: number, end: number, type: number): number {
   for (let at = start, next = attributeEnd(words, at, end); next > at; next = attributeEnd(words, at, end)) {

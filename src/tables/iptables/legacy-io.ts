@@ -15,7 +15,7 @@ import {
 } from '../../kernel/netlink/xtables-socket.js';
 import type { TaggedRules } from '../../kernel/netlink/tagged-rules.js';
 import type { XtablesMemory } from '../../kernel/netlink/xtables-memory.js';
-import type { Family, TableName } from '../../model/family.js';
+import { type Family, TABLE_NAMES, type TableName } from '../../model/family.js';
 import type { IptablesIo } from './io.js';
 import { LegacyBlob } from './legacy-blob.js';
 import { compileLegacyScript, type LegacyScript } from './legacy-script.js';
@@ -56,7 +56,6 @@ interface CounterMemory {
   readonly added: Buffer;
 }
 
-const TABLES: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter'];
 /** Longer scripts, the first one say, are the tool's: it is not our event loop that stands still. */
 const MAX_SCRIPT = 128 * 1024;
 /** Larger tables are the tool's: each that changes is kept in memory. */
@@ -120,7 +119,7 @@ export class LegacyIptablesIo implements IptablesIo {
 
   /** What the tool writes is another table: its memory is free while the tool works. */
   #forgetTablesOf(family: Family, script: string): void {
-    for (const table of TABLES) {
+    for (const table of TABLE_NAMES) {
       const kept = this.#kept.get(keyOf(family, table));
       if (kept !== undefined && script.includes(`*${table}\n`)) this.#forget(family, table, kept.blob);
     }
