@@ -1,9 +1,7 @@
-// Turns the text of a rule, as render.ts prints it, into nf_tables expressions. Knows the forms that occur on every node;
-// anything else gives null, and libnftables is asked to do it.
+// Turns the text of a rule, as render.ts prints it, into nf_tables expressions. Knows the forms that occur on every node.
 import { parseAddress, parseCidr } from '../../base/ip.js';
 import { addressBytes } from '../../kernel/netlink/address-bytes.js';
 import {
-  constant,
   CT,
   type Expression,
   FIB,
@@ -74,31 +72,16 @@ const HEX = /^0x[0-9a-f]+$/;
 const DECIMAL = /^\d+$/;
 const STATE_NAMES = /^[a-z,]+$/;
 
-/** What stands between the matches of a rule and what it does. */
-const ACTION = ' counter ';
-/** What stands before the name of a set. */
-const SET = ' @';
-
-/** A rule that looks something up in one set. */
-interface Lookup {
-  readonly before: Expression;
-  readonly lookup: Extract<Expression, { kind: 'lookup' }>;
-  readonly after: Expression;
-}
-
-function isSetName(name: string): boolean {
+/** Whether this can stand behind `@` as the name of a set. */
+export function isSetName(name: string): boolean {
   return name !== '' && !/["{}]/.test(name);
 }
 
 const NO_WORDS = new WordReader([]);
 
-/** Compiles the rules of one script, one after the other. */
+/** Reads one text after the other. */
 export class RuleCompiler {
   readonly #family: NftFamily;
-  /** What rules do, from `counter` on, in bytes: a few things, and jumps to chains. As many as the script has. */
-  readonly #actions = new Map<string, Expression>();
-  /** Texts without the name of the only set that they name → what is around its lookup. As many as the script has. */
-  readonly #lookups = new Map<string, Lookup>();
   #words = NO_WORDS;
   #out: Expression[] = [];
   /** The l4proto that an earlier expression made sure of: nft does not test it twice. */
@@ -110,53 +93,13 @@ export class RuleCompiler {
     this.#family = family;
   }
 
-  /** The expressions of a rule's text (without its comment), or null when it has a form that is left to libnftables. */
-  compile(text: string): readonly Expression[] | null {
-    const at = text.indexOf(SET);
-    return at < 0 || text.indexOf(SET, at + 1) >= 0
-      ? this.#compileRule(text)
-      : this.#compileLookup(text, at + SET.length);
+  /** The text that was read last made sure of a protocol, on which matches behind it depend. */
+  get hasProtocol(): boolean {
+    return this.#protocol !== null;
   }
 
-  /** A text that names one set: rules of policies differ in little else, so all around it comes from the one before. */
-  #compileLookup(text: string, at: number): readonly Expression[] | null {
-    const space = text.indexOf(' ', at);
-    const end = space < 0 ? text.length : space;
-    const set = text.slice(at, end);
-    const around = text.slice(0, at) + text.slice(end);
-    const known = this.#lookups.get(around);
-    if (known !== undefined && isSetName(set)) return [known.before, { ...known.lookup, set }, known.after];
-    const out = this.#compileRule(text);
-    const place = out?.findIndex((expression) => expression.kind === 'lookup') ?? -1;
-    const lookup = out?.[place];
-    if (out === null || lookup?.kind !== 'lookup' || lookup.set !== set) return out;
-    const [before, after] = [constant(...out.slice(0, place)), constant(...out.slice(place + 1))];
-    this.#lookups.set(around, { before, lookup, after });
-    return out;
-  }
-
-  #compileRule(text: string): Expression[] | null {
-    const end = text.indexOf(ACTION);
-    if (end < 0) return this.#compile(text, true);
-    const action = this.#action(text.slice(end + 1));
-    const out = action === null ? null : this.#compile(text.slice(0, end), false);
-    if (action !== null) out?.push(action);
-    return out;
-  }
-
-  #action(text: string): Expression | null {
-    let action = this.#actions.get(text);
-    if (action === undefined) {
-      const out = this.#compile(text, true);
-      // A match of a port would depend on the matches before.
-      if (out === null || this.#protocol !== null) return null;
-      action = constant(...out);
-      this.#actions.set(text, action);
-    }
-    return action;
-  }
-
-  #compile(text: string, isWhole: boolean): Expression[] | null {
+  /** The expressions of matches and statements, or null for a form that is not known. `isWhole`: the rule ends with them. */
+  compile(text: string, isWhole: boolean): Expression[] | null {
     this.#words = new WordReader(text.split(' '));
     this.#isWhole = isWhole;
     this.#protocol = null;

@@ -5,7 +5,7 @@ import type { Expression } from '../../kernel/netlink/nf-expressions.js';
 import type { Batch, ElementKind } from '../../kernel/netlink/nf-tables.js';
 import { NfBatch, type SetForm } from '../../kernel/netlink/nf-batch.js';
 import type { ChainRules, NftFamily, SetElements, Statement } from './io.js';
-import { RuleCompiler } from './rule-compiler.js';
+import { RuleForms } from './rule-forms.js';
 
 const FIRST = /^(?:add|flush|delete) (?:table|chain|set|map) (ip|ip6|arp) (\S+)(?: |$)/;
 const TABLE = /^(add|delete) table (?:ip|ip6|arp) \S+$/;
@@ -58,8 +58,8 @@ class ScriptCompiler {
     this.#batch = batch;
     this.#kinds = kinds;
     this.#prefix = `${batch.family} ${batch.table}`;
-    const compiler = new RuleCompiler(batch.family);
-    this.#rule = (text) => compiler.compile(text);
+    const forms = new RuleForms(batch.family);
+    this.#rule = (text) => forms.compile(text);
   }
 
   statement(statement: Statement): boolean {
