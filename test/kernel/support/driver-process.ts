@@ -79,7 +79,10 @@ export class DriverProcess {
       },
     });
     this.exited = new Promise((resolve) => {
-      this.#child.once('exit', (code, signal) => resolve({ code, signal }));
+      this.#child.once('exit', (code, signal) => {
+        this.#folder.remove();
+        resolve({ code, signal });
+      });
     });
     for (const stream of [this.#child.stdout, this.#child.stderr])
       readLogLines(stream, this.logs, (line) => {
@@ -97,7 +100,7 @@ export class DriverProcess {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Folder of the endpoint status files and the MTU file of this run. */
+  /** Folder of the endpoint status files and the MTU file of this run; gone when the driver has ended. */
   get stateFolder(): string {
     return this.#folder.path;
   }
@@ -163,13 +166,12 @@ export class DriverProcess {
       .join('\n');
   }
 
-  /** SIGTERM, then the exit; SIGKILL after five seconds. Removes the state folder. */
+  /** SIGTERM, then the exit; SIGKILL after five seconds. */
   async stop(): Promise<{ readonly code: number | null; readonly signal: string | null }> {
     this.#child.kill('SIGTERM');
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
     const result = await this.exited;
     clearTimeout(timer);
-    this.#folder.remove();
     return result;
   }
 }
