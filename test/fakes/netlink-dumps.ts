@@ -9,14 +9,23 @@ export type DumpedMessage = (writer: MessageWriter) => void;
 /** What a dump of `type` answers, a list of messages for each datagram. */
 export type DumpAnswer = (type: number, request: Buffer) => readonly (readonly DumpedMessage[])[];
 
-/** `interruptions` of the dumps say that something was changed meanwhile. */
-export function dumpingLibrary(answer: DumpAnswer, interruptions = 0): NativeLibrary {
+/** The generation id of a kernel where nobody commits. */
+const STILL = 7;
+const NEW_GENERATION = 15;
+const GENERATION_ID = 1;
+
+/** `interruptions` of the dumps say that something was changed meanwhile; `generation` is what the kernel says of itself. */
+export function dumpingLibrary(answer: DumpAnswer, interruptions = 0, generation = (): number => STILL): NativeLibrary {
   let queue: Buffer[] = [];
   let left = interruptions;
   return {
     ...MUTE,
     send: (_fd, data, length) => {
       const type = data.readUInt16LE(4);
+      if ((data.readUInt16LE(6) & FLAG.dump) === 0) {
+        queue = [generationAnswer(type, generation())];
+        return length;
+      }
       const flags = FLAG.multi | (left > 0 ? FLAG.dumpInterrupted : 0);
       left = Math.max(0, left - 1);
       queue = answer(type, data.subarray(HEADER_LENGTH, length)).map((messages) => {
@@ -37,4 +46,14 @@ export function dumpingLibrary(answer: DumpAnswer, interruptions = 0): NativeLib
       return datagram?.length ?? -1;
     },
   };
+}
+
+function generationAnswer(type: number, id: number): Buffer {
+  const writer = new MessageWriter()
+    .begin((type & ~0xff) | NEW_GENERATION, 0, 1)
+    .u8(0)
+    .u8(0)
+    .u16(0);
+  writer.attributeU32Be(GENERATION_ID, id).end().begin(CONTROL.error, 0, 1).u32(0);
+  return Buffer.from(writer.end().finish());
 }

@@ -3,20 +3,21 @@
 import { NetlinkError } from '../../base/errors.js';
 import type { NativeLibrary } from './library.js';
 import { attributeText, FLAG, forEachAttribute, MessageWriter, parseAttributes } from './message.js';
+import { ChainReader, type ListedBase } from './nf-chain-read.js';
+import { askGeneration } from './nf-generation.js';
 import { NO_RULES, RuleTagReader } from './nf-rule-read.js';
 import { createElementReader, keyTypeName, type ListedElement } from './nf-set-read.js';
 import { TaggedRuleReader } from './nf-tagged-rules.js';
 import type { MessageVisitor } from './scan.js';
-import { NETLINK, NetlinkSocket, RETRY_ERRNOS, type Slices } from './socket.js';
+import { interrupted, NETLINK, NetlinkSocket, RETRY_ERRNOS, type Slices } from './socket.js';
 import type { TaggedRules } from './tagged-rules.js';
 
 const SUBSYSTEM = 10 << 8;
 const GET = { table: 1, chain: 4, rule: 7, set: 10, element: 13, flowtable: 23 } as const;
 const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
 const TABLE_NAME = 1;
-const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const;
-const HOOK = { number: 1, priority: 2 } as const;
-const RULE_TABLE = 1;
+const CHAIN = { table: 1, name: 3 } as const;
+const RULE = { table: 1, chain: 2 } as const;
 const SET = { table: 1, name: 2, flags: 3, keyType: 4, dataType: 6 } as const;
 const ELEMENT_LIST = { table: 1, set: 2 } as const;
 const FLOWTABLE = { table: 1, name: 2, hook: 3 } as const;
@@ -37,13 +38,15 @@ const ARP_HOOKS = ['input', 'output'];
 const ENOENT = 2;
 const UNSUPPORTED: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'EINVAL']);
 const DUMP_ATTEMPTS = 5;
+/** Up to so many rules one dump is as fast as one for each chain; see `#scanRules`. */
+const FEW_RULES = 8_000;
 
 /** nft's name of a family that can be read. */
 export type NfTablesFamily = 'ip' | 'ip6' | 'arp';
 
 /** A chain: what makes it a base chain, and what its rules are known by. */
 export interface ListedChain {
-  readonly base?: { readonly type: string; readonly hook: string; readonly priority: number; readonly policy: string };
+  readonly base?: ListedBase;
   /** See {@link RuleTagReader}: the number of rules, and the tag of each in order. */
   readonly tags: string;
 }
@@ -102,11 +105,14 @@ export class NfTablesReader {
 
   /** A table of iptables-nft by the comments of its rules; without chains if there is none. Pauses as {@link listTable}. */
   listTaggedRules(family: NfTablesFamily, table: string, slices: Slices): Promise<TaggedRules> {
-    return this.#attempt(async () => {
-      const rules = new TaggedRuleReader(table, this.#tagPrefix, this.#chains(family, table).keys());
-      await this.#scan(GET.rule, family, (writer) => writer.attributeString(RULE_TABLE, table), rules.visit, slices);
-      return rules.found;
-    });
+    return this.#attempt(() =>
+      this.#ofOneGeneration(async () => {
+        const chains = this.#chains(family, table);
+        const rules = new TaggedRuleReader(table, this.#tagPrefix, chains.found.keys());
+        await this.#scanRules(family, table, chains, rules.visit, slices);
+        return rules.found;
+      }),
+    );
   }
 
   #attempt<T>(read: () => Promise<T>): Promise<T> {
@@ -139,12 +145,7 @@ export class NfTablesReader {
   }
 
   async #read(family: NfTablesFamily, table: string, slices: Slices): Promise<ListedTable> {
-    const chains = this.#chains(family, table);
-    if (slices.isOver()) await slices.pause();
-    const rules = new RuleTagReader(table, this.#tagPrefix);
-    await this.#scan(GET.rule, family, (writer) => writer.attributeString(RULE_TABLE, table), rules.visit, slices);
-    const tags = rules.finish();
-    for (const [name, chain] of chains) chain.tags = tags.get(name) ?? chain.tags;
+    const chains = await this.#ofOneGeneration(() => this.#listedChains(family, table, slices));
     const sets = new Map<string, ListedSet>();
     for (const shape of this.#setShapes(family, table)) {
       const reader = createElementReader(shape.keyType, shape.flags);
@@ -161,13 +162,54 @@ export class NfTablesReader {
     return { chains, sets, flowtables: this.#flowtables(family, table) };
   }
 
-  #chains(family: NfTablesFamily, table: string): Map<string, ChainInProgress> {
-    const chains = new Map<string, ChainInProgress>();
-    this.#dump(GET.chain, family, (attributes) => {
-      if (attributeText(attributes.get(CHAIN.table)) !== table) return;
-      chains.set(attributeText(attributes.get(CHAIN.name)), { ...readBase(attributes, family), tags: NO_RULES });
-    });
+  async #listedChains(family: NfTablesFamily, table: string, slices: Slices): Promise<Map<string, ListedChain>> {
+    const chains = this.#chains(family, table);
+    const rules = new RuleTagReader(table, this.#tagPrefix);
+    await this.#scanRules(family, table, chains, rules.visit, slices);
+    const tags = rules.finish();
+    const listed = new Map<string, ListedChain>();
+    for (const [name, base] of chains.found) {
+      const known = tags.get(name) ?? NO_RULES;
+      listed.set(name, base === null ? { tags: known } : { base, tags: known });
+    }
+    return listed;
+  }
+
+  #chains(family: NfTablesFamily, table: string): ChainReader {
+    const chains = new ChainReader(table, family === 'arp' ? ARP_HOOKS : HOOKS);
+    this.#socket.scan(
+      this.#request(GET.chain, family, () => undefined),
+      chains.visit,
+    );
     return chains;
+  }
+
+  /**
+   * Chain by chain where there are many: for each 32 KiB of a dump of the whole table the kernel goes through the table from
+   * its start, which grows with the square of the table. A chain that is gone has no rules; {@link #ofOneGeneration} tells.
+   */
+  async #scanRules(
+    family: NfTablesFamily,
+    table: string,
+    chains: ChainReader,
+    visit: MessageVisitor,
+    slices: Slices,
+  ): Promise<void> {
+    const inTable = (writer: MessageWriter): MessageWriter => writer.attributeString(RULE.table, table);
+    if (chains.mostRules <= FEW_RULES) return this.#scan(GET.rule, family, inTable, visit, slices);
+    for (const chain of chains.found.keys()) {
+      const inChain = (writer: MessageWriter): MessageWriter => inTable(writer).attributeString(RULE.chain, chain);
+      await this.#scan(GET.rule, family, inChain, visit, slices);
+      if (slices.isOver()) await slices.pause();
+    }
+  }
+
+  /** What several dumps say together, if nobody committed meanwhile. @throws NetlinkError EINTR, as one dump would. */
+  async #ofOneGeneration<T>(read: () => Promise<T>): Promise<T> {
+    const generation = askGeneration(this.#socket);
+    const result = await read();
+    if (askGeneration(this.#socket) !== generation) throw interrupted('nf_tables were changed while they were read');
+    return result;
   }
 
   /** Without anonymous sets, which belong to rules. */
@@ -243,11 +285,6 @@ export class NfTablesReader {
   }
 }
 
-interface ChainInProgress {
-  base?: NonNullable<ListedChain['base']>;
-  tags: string;
-}
-
 interface SetShape {
   readonly name: string;
   readonly flags: number;
@@ -265,24 +302,5 @@ function listedSet({ flags, keyType, dataType }: SetShape, elements: ListedEleme
     isMap: (flags & MAP_FLAG) !== 0,
     isVerdictMap: dataType === VERDICT_DATA_TYPE,
     elements,
-  };
-}
-
-function readBase(
-  attributes: ReadonlyMap<number, Buffer>,
-  family: NfTablesFamily,
-): { base?: NonNullable<ListedChain['base']> } {
-  const hook = attributes.get(CHAIN.hook);
-  if (hook === undefined) return {};
-  const values = parseAttributes(hook);
-  const number = values.get(HOOK.number)?.readUInt32BE(0) ?? 0;
-  const policy = attributes.get(CHAIN.policy)?.readUInt32BE(0) ?? 1;
-  return {
-    base: {
-      type: attributeText(attributes.get(CHAIN.type)),
-      hook: (family === 'arp' ? ARP_HOOKS : HOOKS)[number] ?? String(number),
-      priority: values.get(HOOK.priority)?.readInt32BE(0) ?? 0,
-      policy: policy === 1 ? 'accept' : 'drop',
-    },
   };
 }

@@ -5,12 +5,10 @@ import { parseAddress, parseCidr, parseIpv4 } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
 import { addressBytes } from './address-bytes.js';
 import type { NativeLibrary } from './library.js';
-import { FLAG, MessageWriter, numberMessages, parseAttributes } from './message.js';
+import { MessageWriter, numberMessages } from './message.js';
+import { askGeneration } from './nf-generation.js';
 import { lengthOf, NETLINK, NetlinkSocket, throwFailure } from './socket.js';
 
-const SUBSYSTEM = 10 << 8;
-const MESSAGE = { newGeneration: 15, getGeneration: 16 } as const;
-const GENERATION_ID = 1;
 const LIST_ELEMENT = 1;
 const ELEMENT = { key: 1, data: 2, flags: 3, userData: 6 } as const;
 const DATA = { value: 1, verdict: 2 } as const;
@@ -182,19 +180,7 @@ export class NfTablesNetlink {
 
   /** The generation id: moves with every commit of anybody in this network namespace. */
   generation(): number {
-    const writer = new MessageWriter(64)
-      .begin(SUBSYSTEM | MESSAGE.getGeneration, FLAG.request | FLAG.ack, this.#socket.takeSequences(1))
-      .u8(0)
-      .u8(0)
-      .u16(0)
-      .end();
-    let id = 0;
-    const acks = this.#socket.exchange(writer.finish(), 1, (message) => {
-      if ((message.type & 0xff) !== MESSAGE.newGeneration) return;
-      id = parseAttributes(message.payload.subarray(4)).get(GENERATION_ID)?.readUInt32BE(0) ?? 0;
-    });
-    throwFailure('nf_tables generation', acks);
-    return id;
+    return askGeneration(this.#socket);
   }
 
   /**

@@ -331,7 +331,8 @@ class DumpPart {
   };
 }
 
-function interrupted(message: string): NetlinkError {
+/** The error of a listing during which something was changed: read again. */
+export function interrupted(message: string): NetlinkError {
   return new NetlinkError(message, RETRY_ERRNOS.interrupted, 'EINTR');
 }
 
