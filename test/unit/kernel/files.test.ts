@@ -40,6 +40,15 @@ describe.each([
     expect(await hostFiles.list(folder)).toEqual([]);
   });
 
+  test.each([0, 1, 1023, 1024, 1025, 5000])('a file of %d characters is read whole', async (length) => {
+    const path = join(folderIn(parent), 'file');
+    const text = 'xyz'.repeat(length).slice(0, length);
+    await hostFiles.replace(path, text, 0o640);
+    expect(await hostFiles.read(path)).toBe(text);
+    await hostFiles.replace(path, `ä${text}ü`, 0o640);
+    expect(await hostFiles.read(path)).toBe(`ä${text}ü`);
+  });
+
   test('a folder in the place of a file is an error, not a missing file', async () => {
     const folder = folderIn(parent);
     await expect(hostFiles.read(folder)).rejects.toMatchObject({ code: 'EISDIR' });
