@@ -13,6 +13,8 @@ export interface Clock {
   wallMs(): number;
   /** Calls `callback` once after `delayMs` (at least 0). */
   setTimer(delayMs: number, callback: () => void): Timer;
+  /** Calls `callback` once, after all that is ready now had its turn: sooner than any timer, which takes a millisecond. */
+  nextTurn(callback: () => void): void;
 }
 
 /** Resolves after `delayMs` of the given clock. */

@@ -1,5 +1,5 @@
 // Long work cut into slices, so that heartbeats, sockets and health answers are served in between.
-import { sleep, type Clock } from './clock.js';
+import type { Clock } from './clock.js';
 
 /** So long a piece of work may hold the event loop before heartbeats, health and the reader have their turn. */
 export const SLICE_MS = 20;
@@ -35,7 +35,7 @@ export class TimeSlices {
 
   /** Lets everything else run, then starts a new slice. */
   async pause(): Promise<void> {
-    await sleep(this.#clock, 0);
+    await new Promise<void>((resolve) => this.#clock.nextTurn(resolve));
     this.#startMs = this.#clock.nowMs();
   }
 

@@ -13,4 +13,5 @@ export const systemClock: Clock = {
     const timer = setTimeout(callback, Math.min(MAX_TIMER_MS, Math.max(0, delayMs)));
     return { cancel: () => clearTimeout(timer) };
   },
+  nextTurn: (callback) => void setImmediate(callback),
 };

@@ -45,6 +45,10 @@ export class FakeClock implements Clock {
     };
   }
 
+  nextTurn(callback: () => void): void {
+    this.setTimer(0, callback);
+  }
+
   /** Number of timers that wait. */
   get pendingTimers(): number {
     return this.#timers.size;

@@ -21,9 +21,13 @@ export class WorkClock implements Clock {
   }
 
   setTimer(_delayMs: number, callback: () => void): Timer {
-    this.pauses += 1;
     setImmediate(callback);
     return { cancel: () => undefined };
+  }
+
+  nextTurn(callback: () => void): void {
+    this.pauses += 1;
+    setImmediate(callback);
   }
 }
 

@@ -37,6 +37,10 @@ class PushedClock implements Clock {
   setTimer(delayMs: number, callback: () => void): ReturnType<Clock['setTimer']> {
     return systemClock.setTimer(delayMs, callback);
   }
+
+  nextTurn(callback: () => void): void {
+    systemClock.nextTurn(callback);
+  }
 }
 
 describe.each(VARIANTS)('IptablesTable over iptables-$backend, IPv$family', ({ backend, family }) => {

@@ -8,3 +8,12 @@ it('does not fire a timer of months at once', async () => {
   timer.cancel();
   expect(fired).toBe(false);
 });
+
+it('calls back in the next turn: after what is ready now, and before timers that are not due', async () => {
+  const order: string[] = [];
+  setImmediate(() => order.push('ready'));
+  const timer = systemClock.setTimer(1_000, () => order.push('timer'));
+  await new Promise<void>((resolve) => systemClock.nextTurn(resolve));
+  timer.cancel();
+  expect(order).toEqual(['ready']);
+});
