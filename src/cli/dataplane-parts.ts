@@ -215,7 +215,7 @@ export async function createParts(
     [6, wireguard6],
   ] as const)
     if (!own) setPublicKey(family, '');
-  const sysctls = new InterfaceSysctlsReconciler(common);
+  const sysctls = new InterfaceSysctlsReconciler({ ...common, lister: access.sysctls });
   const bandwidth = new BandwidthReconciler({ kernel: access.routes, logger: log, observe: onOperation });
   const proxyNeighbours = createProxyNeighbours(config, builder, wake);
   const liveMigration = new LiveMigrationMonitor({

@@ -5,6 +5,7 @@ import type { Logger } from '../base/logger.js';
 import { SLICE_MS, TimeSlices } from '../base/time-slices.js';
 import type { Clock } from '../base/clock.js';
 import type { OpenFrameSocket } from '../interfaces/frame-socket.js';
+import type { SysctlLister } from '../interfaces/link-kernel.js';
 import type { LinkEventSource } from '../interfaces/link-events.js';
 import { MonitorProcessSource } from '../interfaces/link-events.js';
 import { NetlinkEventSource } from '../interfaces/netlink-events.js';
@@ -63,6 +64,8 @@ export interface KernelAccess {
   readonly taggedRules: Readonly<Record<'legacy' | 'nft', TaggedRulesSource>> | null;
   /** Rules by netlink (nft variant) or setsockopt (legacy), before a tool that does what is left; null without native access. */
   readonly nativeIptables: ((tool: IptablesIo, variant: IptablesBackend) => IptablesIo) | null;
+  /** Sysctls of many interfaces at once by netlink; null without native access. */
+  readonly sysctls: SysctlLister | null;
   /** Tracked flows by netlink; null without native access. */
   readonly flows: FlowDeletion | null;
   /** Wireguard devices by generic netlink; null without native access. */
@@ -128,6 +131,7 @@ export function openKernelAccess(options: KernelAccessOptions): KernelAccess {
     commits: nft?.ledger ?? null,
     taggedRules: native === null ? null : taggedRulesOf(native, clock),
     nativeIptables: iptables?.before ?? null,
+    sysctls: routes,
     flows: native?.conntrack ?? null,
     wireguard: native?.wireguard ?? null,
     openFrameSocket: native === null ? null : createFrameSocketOpener(native.library),

@@ -25,6 +25,15 @@ export interface LinkLister {
   listRoutes(family: Family, table: number, interfaceNames?: readonly string[]): Promise<readonly ListedRoute[]>;
 }
 
+/** Sysctls of an interface: path below /proc/sys/net without the interface (`ipv4/conf/proxy_arp`) → value. */
+export type ListedSysctls = Readonly<Record<string, number | undefined>>;
+
+/** Sysctls of all interfaces at once. What a listing doesn't tell is for the file to say. */
+export interface SysctlLister {
+  /** The values of this moment, by interface. */
+  listSysctls(): Promise<ReadonlyMap<string, ListedSysctls>>;
+}
+
 /** A token bucket filter; see `KernelTbf` of the routes room. */
 export interface TokenBucket {
   readonly rate: number;

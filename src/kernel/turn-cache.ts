@@ -16,6 +16,11 @@ export class TurnCache<T> {
     return entry.value;
   }
 
+  /** The value of this turn, if one was made. */
+  peek(): T | null {
+    return this.#entry?.value ?? null;
+  }
+
   /** The value is outdated. */
   clear(): void {
     this.#entry = null;

@@ -5,13 +5,12 @@ import type { NativeLibrary } from '../kernel/netlink/library.js';
 import { attributeText, FLAG, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
 import { AF, afOf, RTM, type RtnetlinkRequest, RtnetlinkSocket } from '../kernel/netlink/rtnetlink.js';
 import { type Acknowledgement, netlinkError, RETRY_ERRNOS } from '../kernel/netlink/socket.js';
-import { TurnCache } from '../kernel/turn-cache.js';
 import type { Family } from '../model/family.js';
+import { NetlinkLinks } from './netlink-links.js';
 import {
   type InterfaceNames,
   readNetlinkAddress,
   readNetlinkFdbEntry,
-  readNetlinkLink,
   readNetlinkNeighbour,
   readNetlinkRoute,
   readNetlinkRule,
@@ -29,6 +28,7 @@ import type {
   KernelRoute,
   KernelRule,
   KernelTrafficControl,
+  LinkSysctls,
   RouteKernel,
 } from './route-kernel.js';
 
@@ -41,14 +41,11 @@ const MANY_INTERFACES = 64;
 /** Where a discipline hangs: tcm_parent of linux/pkt_sched.h. */
 const TC_PARENTS = { root: 0xffffffff, ingress: 0xfffffff1 } as const;
 const ENOENT = 2;
+const ENODEV = 19;
 const RTA_OUT_INTERFACE = 4;
 const RTA_TABLE = 15;
-const IFLA_NAME = 3;
 const NDA_IFINDEX = 8;
 const TCA_KIND = 1;
-const IFLA_EXT_MASK = 29;
-/** Statistics are most of a link's message, and cost the kernel most of its time. */
-const RTEXT_FILTER_SKIP_STATS = 8;
 
 const TRAFFIC_CONTROL: ReadonlySet<KernelOperation['op']> = new Set<TrafficControlOperation['op']>([
   'replace-tbf',
@@ -81,84 +78,52 @@ function failureOf(ack: Acknowledgement): KernelFailure | null {
   return { reason: REASONS[error.code] ?? 'other', message: error.message };
 }
 
-/** All links, and their names by index. */
-interface LinkListing {
-  readonly links: readonly KernelLink[];
-  readonly names: ReadonlyMap<number, string>;
-}
-
-/** Reads link messages one by one; those that name another link, which may come later, at the end. */
-class LinkReader {
-  readonly names = new Map<number, string>();
-  readonly #links: KernelLink[] = [];
-  readonly #withParent: Buffer[] = [];
-
-  take(payload: Buffer): void {
-    const link = readNetlinkLink(payload, () => null);
-    if (link === null) return;
-    this.names.set(link.ifindex, link.name);
-    if (link.vxlan === null) this.#links.push(link);
-    else this.#withParent.push(Buffer.from(payload));
-  }
-
-  /** Asks for the names only if a link needs them. */
-  finish(names: () => InterfaceNames): readonly KernelLink[] {
-    if (this.#withParent.length === 0) return this.#links;
-    const known = names();
-    for (const payload of this.#withParent) {
-      const link = readNetlinkLink(payload, known);
-      if (link !== null) this.#links.push(link);
-    }
-    return this.#links;
-  }
-}
-
 /** Routing state by netlink; `tools` does traffic control. */
 export class NetlinkRouteKernel implements RouteKernel {
   readonly #socket: RtnetlinkSocket;
   readonly #tools: RouteKernel;
-  readonly #listing = new TurnCache<LinkListing>();
-  /** Of interfaces that were asked for by name: shaping and routes of a new pod ask for the same one. */
-  readonly #indexes = new TurnCache<Map<string, number>>();
+  readonly #links: NetlinkLinks;
 
   constructor(library: NativeLibrary, tools: RouteKernel) {
     this.#socket = new RtnetlinkSocket(library);
+    this.#links = new NetlinkLinks(this.#socket);
     this.#tools = tools;
   }
 
   listLinks(wanted?: readonly string[]): Promise<readonly KernelLink[]> {
-    return this.#attempt(() => {
-      if (wanted === undefined) return this.#links().links;
-      const reader = new LinkReader();
-      for (const name of wanted) this.#link(name, ({ payload }) => reader.take(payload));
-      return reader.finish(() => this.#names());
-    });
+    return this.#attempt(() => (wanted === undefined ? this.#links.all().links : this.#links.named(wanted)));
   }
 
-  listAddresses(): Promise<readonly KernelAddress[]> {
+  /** What the kernel tells at this moment of the sysctls of all links. */
+  listSysctls(): Promise<ReadonlyMap<string, LinkSysctls>> {
+    return this.#attempt(() => this.#links.sysctls());
+  }
+
+  listAddresses(interfaceNames?: readonly string[]): Promise<readonly KernelAddress[]> {
     return this.#attempt(() => {
-      const names = this.#names();
-      const addresses: KernelAddress[] = [];
-      this.#socket.dump(
-        RTM.getAddress,
-        (writer) => writer.u8(AF.unspec).u8(0).u8(0).u8(0).u32(0),
-        (message) => {
-          const address = readNetlinkAddress(message.payload, names);
-          if (address !== null) addresses.push(address);
-        },
-      );
-      return addresses;
+      if (interfaceNames === undefined) return this.#addresses(this.#links.names(), 0);
+      return interfaceNames.flatMap((name) => {
+        const ifindex = this.#links.indexOf(name);
+        return ifindex === null ? [] : this.#addresses((other) => (other === ifindex ? name : null), ifindex);
+      });
     });
   }
 
   listRoutes(family: Family, table: number, interfaceNames?: readonly string[]): Promise<readonly KernelRoute[]> {
     return this.#attempt(() => {
-      if (interfaceNames === undefined) return this.#routes(family, table, this.#names(), null);
+      if (interfaceNames === undefined) return this.#routes(family, table, this.#links.names(), null);
       return interfaceNames.flatMap((name) => {
-        const ifindex = this.#index(name);
-        return ifindex === null
-          ? []
-          : this.#routes(family, table, (other) => (other === ifindex ? name : this.#name(other)), ifindex);
+        const ifindex = this.#links.indexOf(name);
+        if (ifindex === null) return [];
+        // Other interfaces are those of further next hops. They can't be asked for while the socket is being read.
+        let hasOthers = false;
+        const ownName = (other: number): string | null => {
+          if (other === ifindex) return name;
+          hasOthers = true;
+          return null;
+        };
+        const routes = this.#routes(family, table, ownName, ifindex);
+        return hasOthers ? this.#routes(family, table, this.#links.names(), ifindex) : routes;
       });
     });
   }
@@ -184,9 +149,9 @@ export class NetlinkRouteKernel implements RouteKernel {
           if (neighbour !== null) neighbours.push(neighbour);
         });
       };
-      if (interfaceNames === undefined) read(0, this.#names());
+      if (interfaceNames === undefined) read(0, this.#links.names());
       for (const name of interfaceNames ?? []) {
-        const ifindex = this.#index(name);
+        const ifindex = this.#links.indexOf(name);
         if (ifindex !== null) read(ifindex, (other) => (other === ifindex ? name : null));
       }
       return neighbours;
@@ -195,7 +160,7 @@ export class NetlinkRouteKernel implements RouteKernel {
 
   listFdb(interfaceName: string): Promise<readonly KernelFdbEntry[]> {
     return this.#attempt(() => {
-      const ifindex = this.#index(interfaceName);
+      const ifindex = this.#links.indexOf(interfaceName);
       if (ifindex === null) return [];
       const entries: KernelFdbEntry[] = [];
       this.#neighbours(AF.bridge, ifindex, (message) => {
@@ -246,13 +211,13 @@ export class NetlinkRouteKernel implements RouteKernel {
     const lookUp = (name: string): number | null => {
       const known = indexes.get(name);
       if (known !== undefined) return known;
-      const found = this.#index(name);
+      const found = this.#links.indexOf(name);
       indexes.set(name, found);
       return found;
     };
     let waiting: RtnetlinkRequest[] = [];
     const flush = (): void => {
-      this.#listing.clear();
+      this.#links.forgetListing();
       for (const ack of this.#socket.apply(waiting)) results.push(failureOf(ack));
       waiting = [];
     };
@@ -268,7 +233,7 @@ export class NetlinkRouteKernel implements RouteKernel {
       if (operation.op === 'add-link' || operation.op === 'delete-link') {
         flush();
         indexes.clear();
-        this.#indexes.clear();
+        this.#links.forgetIndexes();
       }
     }
     flush();
@@ -280,13 +245,32 @@ export class NetlinkRouteKernel implements RouteKernel {
     const indexes = new Map<string, number | null>();
     if (operations.length < MANY_OPERATIONS) return indexes;
     try {
-      for (const { name, ifindex } of this.#links().links) indexes.set(name, ifindex);
+      for (const { name, ifindex } of this.#links.all().links) indexes.set(name, ifindex);
     } catch (error) {
       // A listing that a change interrupted is no reason to fail: names are then looked up one by one.
       if (!(error instanceof NetlinkError)) throw error;
       indexes.clear();
     }
     return indexes;
+  }
+
+  #addresses(names: InterfaceNames, ifindex: number): KernelAddress[] {
+    const addresses: KernelAddress[] = [];
+    try {
+      this.#socket.dump(
+        RTM.getAddress,
+        (writer) => writer.u8(AF.unspec).u8(0).u8(0).u8(0).u32(ifindex),
+        (message) => {
+          const address = readNetlinkAddress(message.payload, names);
+          if (address !== null) addresses.push(address);
+        },
+      );
+    } catch (error) {
+      // The interface went just now.
+      if (ifindex !== 0 && error instanceof NetlinkError && error.errno === ENODEV) return [];
+      throw error;
+    }
+    return addresses;
   }
 
   #routes(family: Family, table: number, names: InterfaceNames, ifindex: number | null): KernelRoute[] {
@@ -343,7 +327,7 @@ export class NetlinkRouteKernel implements RouteKernel {
   #shapedOf(names: readonly string[]): Set<string> {
     const shaped = new Set<string>();
     for (const name of names) {
-      const ifindex = this.#index(name);
+      const ifindex = this.#links.indexOf(name);
       if (ifindex === null) continue;
       for (const parent of Object.values(TC_PARENTS)) {
         this.#socket.get(
@@ -369,62 +353,7 @@ export class NetlinkRouteKernel implements RouteKernel {
         if (isShaping(payload)) indexes.add(payload.readInt32LE(4));
       },
     );
-    return new Set([...indexes].map((ifindex) => this.#name(ifindex)).filter(isPresent));
-  }
-
-  /** The links of this turn of the event loop: read and understood once for all that ask. */
-  #links(): LinkListing {
-    return this.#listing.get(() => {
-      const reader = new LinkReader();
-      this.#socket.dump(
-        RTM.getLink,
-        (writer) => {
-          writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0);
-          writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-        },
-        ({ payload }) => reader.take(payload),
-      );
-      const names = reader.names;
-      return { links: reader.finish(() => (ifindex) => names.get(ifindex) ?? null), names };
-    });
-  }
-
-  #names(): InterfaceNames {
-    const { names } = this.#links();
-    return (ifindex) => names.get(ifindex) ?? null;
-  }
-
-  #name(ifindex: number): string | null {
-    let name: string | null = null;
-    this.#socket.get(
-      RTM.getLink,
-      (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(ifindex).u32(0).u32(0),
-      (message) => {
-        name = attributeText(parseAttributes(message.payload.subarray(16)).get(IFLA_NAME));
-      },
-    );
-    return name;
-  }
-
-  #index(name: string): number | null {
-    const known = this.#knownIndexes();
-    if (!known.has(name)) this.#link(name, () => undefined);
-    return known.get(name) ?? null;
-  }
-
-  #link(name: string, onMessage: (message: ReceivedMessage) => void): void {
-    this.#socket.get(
-      RTM.getLink,
-      (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0).attributeString(IFLA_NAME, name),
-      (message) => {
-        this.#knownIndexes().set(name, message.payload.readInt32LE(4));
-        onMessage(message);
-      },
-    );
-  }
-
-  #knownIndexes(): Map<string, number> {
-    return this.#indexes.get(() => new Map<string, number>());
+    return new Set([...indexes].map((ifindex) => this.#links.nameOf(ifindex)).filter(isPresent));
   }
 
   #attempt<T>(read: () => T): Promise<T> {

@@ -1,76 +1,20 @@
 // Reads rtnetlink's binary messages into the types of `route-kernel`. Pure; messages without what they must have are
 // left out.
 import type { Family } from '../model/family.js';
-import { parseAttributes, scanAttributes, textAt } from '../kernel/netlink/message.js';
+import { parseAttributes, scanAttributes } from '../kernel/netlink/message.js';
 import { AF, addressText, macText } from '../kernel/netlink/rtnetlink.js';
 import type {
   KernelAddress,
   KernelFdbEntry,
-  KernelLink,
   KernelNeighbour,
   KernelNextHop,
   KernelRoute,
   KernelRouteType,
   KernelRule,
-  VxlanSettings,
 } from './route-kernel.js';
 
 /** Interface index → name. */
 export type InterfaceNames = (ifindex: number) => string | null;
-
-const NO_BYTES = Buffer.alloc(0);
-const IFF_UP = 0x1;
-const IFF_RUNNING = 0x40;
-const IFLA = { address: 1, name: 3, mtu: 4, linkInfo: 18 } as const;
-const LINK_INFO = { kind: 1, data: 2 } as const;
-const VXLAN = { id: 1, group: 2, link: 3, local: 4, learning: 7, port: 15, group6: 16, local6: 17 } as const;
-
-/** An RTM_NEWLINK payload. Nodes have thousands of links: attributes that nobody asks for are passed over. */
-export function readNetlinkLink(payload: Buffer, names: InterfaceNames): KernelLink | null {
-  const flags = payload.readUInt32LE(8);
-  let name = '';
-  let mtu = 0;
-  let mac: string | null = null;
-  let kind = '';
-  let data: Buffer = NO_BYTES;
-  scanAttributes(payload, 16, payload.length, (type, start, end) => {
-    if (type === IFLA.name) name = textAt(payload, start, end);
-    else if (type === IFLA.mtu) mtu = payload.readUInt32LE(start);
-    else if (type === IFLA.address) mac = end - start === 6 ? macText(payload.subarray(start, end)) : null;
-    else if (type === IFLA.linkInfo) {
-      scanAttributes(payload, start, end, (infoType, infoStart, infoEnd) => {
-        if (infoType === LINK_INFO.kind) kind = textAt(payload, infoStart, infoEnd);
-        else if (infoType === LINK_INFO.data) data = payload.subarray(infoStart, infoEnd);
-      });
-    }
-  });
-  if (name === '') return null;
-  return {
-    ifindex: payload.readInt32LE(4),
-    name,
-    kind: kind === '' ? null : kind,
-    isUp: (flags & IFF_UP) !== 0,
-    isRunning: (flags & IFF_RUNNING) !== 0,
-    mtu,
-    mac,
-    vxlan: kind === 'vxlan' ? readVxlan(data, names) : null,
-  };
-}
-
-function readVxlan(data: Buffer, names: InterfaceNames): VxlanSettings {
-  const attributes = parseAttributes(data);
-  const local = attributes.get(VXLAN.local) ?? attributes.get(VXLAN.local6);
-  const group = attributes.get(VXLAN.group) ?? attributes.get(VXLAN.group6);
-  const link = attributes.get(VXLAN.link)?.readUInt32LE(0) ?? 0;
-  return {
-    vni: attributes.get(VXLAN.id)?.readUInt32LE(0) ?? 0,
-    port: attributes.get(VXLAN.port)?.readUInt16BE(0) ?? 0,
-    local: local === undefined ? null : addressText(local),
-    parent: link === 0 ? null : names(link),
-    group: group === undefined ? null : addressText(group),
-    learning: attributes.get(VXLAN.learning)?.readUInt8(0) === 1,
-  };
-}
 
 const IFA = { address: 1, local: 2 } as const;
 

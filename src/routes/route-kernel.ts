@@ -173,13 +173,17 @@ export interface KernelFailure {
   readonly message: string;
 }
 
+/** Sysctls of an interface: path below /proc/sys/net without the interface → value. What is not told is missing. */
+export type LinkSysctls = Readonly<Record<string, number | undefined>>;
+
 /**
  * Reads and writes of routing state. Lists reject with a `ToolError` or `NetlinkError` when they cannot be had whole;
  * a table that does not exist is empty, an interface that does not exist has nothing.
  */
 export interface RouteKernel {
   listLinks(names?: readonly string[]): Promise<readonly KernelLink[]>;
-  listAddresses(): Promise<readonly KernelAddress[]>;
+  /** Of the named interfaces at least, if any are named. */
+  listAddresses(interfaceNames?: readonly string[]): Promise<readonly KernelAddress[]>;
   /** Routes of a table (254 main, 255 local); only those through the named interfaces if any are named. */
   listRoutes(family: Family, table: number, interfaceNames?: readonly string[]): Promise<readonly KernelRoute[]>;
   listRules(family: Family): Promise<readonly KernelRule[]>;

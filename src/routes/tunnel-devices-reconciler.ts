@@ -60,8 +60,10 @@ export class TunnelDevicesReconciler implements TunnelDevices, Reconciler {
     let delayMs = CHECK_INTERVAL_MS;
     this.#isDirty = false;
     try {
-      const links = new Map((await this.#options.kernel.listLinks()).map((link) => [link.name, link]));
-      const addresses = await this.#options.kernel.listAddresses();
+      // Of these alone: this is done every ten seconds, and there may be thousands of others.
+      const names = [...this.#wanted.keys()];
+      const links = new Map((await this.#options.kernel.listLinks(names)).map((link) => [link.name, link]));
+      const addresses = await this.#options.kernel.listAddresses(names);
       for (const [name, wanted] of [...this.#wanted]) {
         const link = links.get(name);
         const reason = wanted === null || link === undefined ? null : vxlanIncompatibility(wanted, link);

@@ -121,6 +121,7 @@ describe('InterfaceSysctlsReconciler', () => {
       logger: silentLogger,
       observe: ({ object }) => written.push(object),
       procSys: '/proc/sys',
+      lister: null,
     });
     const writes = [
       { path: 'net/ipv6/conf/cali1/accept_ra', value: '0', bestEffort: true },

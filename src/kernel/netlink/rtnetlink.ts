@@ -2,6 +2,7 @@
 import { formatIpv4, formatIpv6, parseAddress } from '../../base/ip.js';
 import type { NativeLibrary } from './library.js';
 import { FLAG, MessageWriter, type ReceivedMessage } from './message.js';
+import type { MessageVisitor } from './scan.js';
 import { type Acknowledgement, NETLINK, NetlinkSocket } from './socket.js';
 
 /** nlmsg_type of rtnetlink. */
@@ -22,6 +23,7 @@ export const RTM = {
   deleteRule: 33,
   getRule: 34,
   getQdisc: 38,
+  getNeighbourTable: 66,
 } as const;
 
 /** Multicast groups (enum rtnetlink_groups). */
@@ -87,6 +89,20 @@ export class RtnetlinkSocket {
     const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.dump, this.#socket.takeSequences(1));
     header(writer);
     this.#socket.dump(writer.end().finish(), onMessage);
+  }
+
+  /** The same for messages that are read where they lie. */
+  scan(type: number, header: (writer: MessageWriter) => void, visit: MessageVisitor): void {
+    const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.dump, this.#socket.takeSequences(1));
+    header(writer);
+    this.#socket.scan(writer.end().finish(), visit);
+  }
+
+  /** One request whose answer is read where it lies. What the kernel refuses has no answer. */
+  ask(type: number, body: (writer: MessageWriter) => void, visit: MessageVisitor): void {
+    const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.ack, this.#socket.takeSequences(1));
+    body(writer);
+    this.#socket.ask(writer.end().finish(), visit);
   }
 
   /** One request that answers with messages and an acknowledgement; `flags` besides those of every request. */

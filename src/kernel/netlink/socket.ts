@@ -167,6 +167,20 @@ export class NetlinkSocket {
     this.#isDrained = true;
   }
 
+  /** Sends one request and hands over what the kernel answers before it acknowledges, or refuses, the request. */
+  ask(request: Buffer, visit: MessageVisitor): void {
+    this.#send(request);
+    for (let isAnswered = false; !isAnswered; ) {
+      const length = this.#receive();
+      if (length === null) return;
+      isAnswered = scanMessages(this.#received, length, (type, _flags, start, end) => {
+        if (type === CONTROL.error) return true;
+        if (type !== CONTROL.noop) visit(this.#received, start, end);
+        return false;
+      });
+    }
+  }
+
   /**
    * {@link dump} for one that may be long: after each `sliceMs` of work it awaits `pause`. Nothing else may be asked of
    * this socket meanwhile.

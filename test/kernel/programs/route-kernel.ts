@@ -6,7 +6,7 @@ import type { CommandRunner } from '../../../src/kernel/command.js';
 import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
 import { CommandRouteKernel } from '../../../src/routes/command-kernel.js';
 import { NetlinkRouteKernel } from '../../../src/routes/netlink-kernel.js';
-import type { KernelOperation, KernelRoute, RouteKernel } from '../../../src/routes/route-kernel.js';
+import type { KernelLink, KernelOperation, KernelRoute, RouteKernel } from '../../../src/routes/route-kernel.js';
 
 const runner: CommandRunner = {
   run: (command) =>
@@ -96,6 +96,20 @@ const STORY: readonly KernelOperation[] = [
       nextHops: [
         { gateway: '192.168.0.5', interfaceName: 'eth0', onlink: false },
         { gateway: '192.168.0.6', interfaceName: 'eth0', onlink: false },
+      ],
+    }),
+  },
+  {
+    op: 'replace-route',
+    family: 4,
+    table: 254,
+    route: route('10.66.2.0/24', {
+      scope: 0,
+      interfaceName: null,
+      onlink: true,
+      nextHops: [
+        { gateway: '192.168.0.5', interfaceName: 'eth0', onlink: true },
+        { gateway: '169.254.7.7', interfaceName: 'cali1', onlink: true },
       ],
     }),
   },
@@ -200,19 +214,30 @@ const SPARED: readonly KernelOperation[] = [
   { op: 'delete-route', family: 6, table: 254, route: route('fd00:66::1/128', { scope: 0 }) },
 ];
 
+const NAMED = ['eth0', 'vxlan.calico', 'nope0'];
+
 function sortedRows(rows: readonly unknown[]): string[] {
   return rows.map((row) => JSON.stringify(row, Object.keys(row as object).sort())).sort();
 }
 
+/** Indexes and random MACs differ between namespaces. */
+function linkRows(links: readonly KernelLink[]): string[] {
+  return links
+    .map(({ ifindex: _ifindex, mac, ...rest }) =>
+      JSON.stringify({ ...rest, mac: rest.name === 'down0' || rest.kind === 'vxlan' ? mac : 'any' }),
+    )
+    .sort();
+}
+
 async function everything(): Promise<Record<string, unknown>> {
-  const links = await kernel.listLinks();
   return {
-    // Indexes and random MACs differ between namespaces.
-    links: links
-      .map(({ ifindex: _ifindex, mac, ...rest }) =>
-        JSON.stringify({ ...rest, mac: rest.name === 'down0' || rest.kind === 'vxlan' ? mac : 'any' }),
-      )
-      .sort(),
+    links: linkRows(await kernel.listLinks()),
+    namedLinks: linkRows((await kernel.listLinks(NAMED)).filter(({ name }) => NAMED.includes(name))),
+    namedAddresses: sortedRows(
+      (await kernel.listAddresses(NAMED)).filter(
+        ({ interfaceName, scope }) => NAMED.includes(interfaceName) && scope !== 253,
+      ),
+    ),
     addresses: sortedRows(
       (await kernel.listAddresses()).filter((address) => address.scope !== 253 || address.family === 4),
     ),
@@ -221,7 +246,11 @@ async function everything(): Promise<Record<string, unknown>> {
     throw4: sortedRows(await kernel.listRoutes(4, 7)),
     none4: sortedRows(await kernel.listRoutes(4, 99)),
     local4: sortedRows(await kernel.listRoutes(4, 255)),
-    viaCali1: sortedRows(await kernel.listRoutes(4, 254, ['cali1', 'nope0'])),
+    // `ip` leaves out routes with several hops when it is asked for those of an interface.
+    viaEth0: sortedRows((await kernel.listRoutes(4, 254, ['eth0'])).filter(({ nextHops }) => nextHops.length === 0)),
+    viaCali1: sortedRows(
+      (await kernel.listRoutes(4, 254, ['cali1', 'nope0'])).filter(({ nextHops }) => nextHops.length === 0),
+    ),
     rules4: sortedRows(await kernel.listRules(4)),
     rules6: sortedRows(await kernel.listRules(6)),
     neighbours4: sortedRows(await kernel.listNeighbours(4)),

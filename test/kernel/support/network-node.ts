@@ -151,7 +151,13 @@ class NodeInNamespace implements NetworkNode {
     const v4 = family(4);
     const v6 = family(6);
     const devices = new TunnelDevicesReconciler({ ...context, clock: systemClock, checksumOffloadFix: null });
-    const sysctls = new InterfaceSysctlsReconciler({ files, logger: silentLogger, observe, procSys: '/proc/sys' });
+    const sysctls = new InterfaceSysctlsReconciler({
+      files,
+      logger: silentLogger,
+      observe,
+      procSys: '/proc/sys',
+      lister: null,
+    });
     const bandwidth = new BandwidthReconciler(context);
     this.#managers = createPolicyManagers({
       v4,

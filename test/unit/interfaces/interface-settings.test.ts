@@ -50,6 +50,7 @@ function createSysctls() {
     logger: silentLogger,
     observe: (operation) => operations.push(operation),
     procSys: '/proc/sys',
+    lister: null,
   });
   files.files.set(`${CONF}/proxy_arp`, '0\n');
   files.files.set(`${CONF}/rp_filter`, '1\n');
