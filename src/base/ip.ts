@@ -126,16 +126,37 @@ export function formatIpv4(value: number): string {
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
 }
 
-/** Where the longest run of at least two zero groups starts (the first of equals), and its length; -1 if none. */
-function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
-  let best = { start: -1, length: 1 };
-  let start = 0;
-  for (let at = 0; at <= groups.length; at++) {
-    if (groups[at] === 0) continue;
-    if (at - start > best.length) best = { start, length: at - start };
-    start = at + 1;
+const GROUPS = 8;
+/** The groups of the address that is being formatted. */
+const groups = new Uint16Array(GROUPS);
+
+/** Text of what is in `groups`. */
+function formatGroups(): string {
+  // The longest run of at least two zero groups, the first of equals.
+  let runStart = -1;
+  let runLength = 1;
+  for (let at = 0; at < GROUPS; ) {
+    let end = at;
+    while (end < GROUPS && groups[end] === 0) end++;
+    if (end - at > runLength) {
+      runStart = at;
+      runLength = end - at;
+    }
+    at = end + 1;
   }
-  return best;
+  if (runStart === 0 && runLength === 5 && groups[5] === 0xffff) {
+    return `::ffff:${formatIpv4((((groups[6] ?? 0) << 16) | (groups[7] ?? 0)) >>> 0)}`;
+  }
+  let text = '';
+  for (let at = 0; at < GROUPS; at++) {
+    if (at === runStart) {
+      text += '::';
+      at += runLength - 1;
+    } else {
+      text += (at === 0 || at === runStart + runLength ? '' : ':') + (groups[at] ?? 0).toString(16);
+    }
+  }
+  return text;
 }
 
 /**
@@ -143,13 +164,16 @@ function longestZeroRun(groups: readonly number[]): { start: number; length: num
  * iproute2.
  */
 export function formatIpv6(value: bigint): string {
-  if (value >> 32n === 0xffffn) return `::ffff:${formatIpv4(Number(value & 0xffffffffn))}`;
-  const groups: number[] = [];
-  for (let shift = 112n; shift >= 0n; shift -= 16n) groups.push(Number((value >> shift) & 0xffffn));
-  const run = longestZeroRun(groups);
-  const hex = (part: readonly number[]): string => part.map((group) => group.toString(16)).join(':');
-  if (run.start < 0) return hex(groups);
-  return `${hex(groups.slice(0, run.start))}::${hex(groups.slice(run.start + run.length))}`;
+  for (let at = GROUPS - 1, left = value; at >= 0; at--, left >>= 16n) groups[at] = Number(left & 0xffffn);
+  return formatGroups();
+}
+
+/** {@link formatIpv6} of sixteen bytes in network order. */
+export function formatIpv6Bytes(bytes: Uint8Array, start: number): string {
+  for (let at = 0; at < GROUPS; at++) {
+    groups[at] = ((bytes[start + 2 * at] ?? 0) << 8) | (bytes[start + 2 * at + 1] ?? 0);
+  }
+  return formatGroups();
 }
 
 /** Canonical text of an address. */

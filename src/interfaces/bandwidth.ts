@@ -38,7 +38,6 @@ export interface WantedShaping {
 /** The operations that lead from what an interface has to what it should have, in order. Pure. */
 export function planShaping(interfaceName: string, wanted: WantedShaping, actual: Actual): TrafficOperation[] {
   const operations: TrafficOperation[] = [];
-  const ifbName = ifbNameFor(interfaceName);
   if (!sameTokenBucket(wanted.ingress, actual.own.tbf)) {
     operations.push(
       wanted.ingress === null
@@ -46,6 +45,8 @@ export function planShaping(interfaceName: string, wanted: WantedShaping, actual
         : { op: 'replace-tbf', interfaceName, tbf: wanted.ingress },
     );
   }
+  if (wanted.egress === null && actual.ifb === null && !actual.own.hasIngress) return operations;
+  const ifbName = ifbNameFor(interfaceName);
   const ours = actual.ifb !== null || actual.own.redirects.some((name) => name.startsWith(IFB_PREFIX));
   if (wanted.egress === null) {
     if (actual.ifb !== null) operations.push({ op: 'delete-link', name: ifbName });
@@ -142,14 +143,17 @@ export class BandwidthReconciler implements InterfaceBandwidth, Reconciler {
     const isFew = this.#strayDevicesSought && names.length < FULL_LISTING_FROM;
     const listedLinks = await this.#kernel.listLinks(isFew ? [...names, ...names.map(ifbNameFor)] : undefined);
     const links = new Map(listedLinks.map((link) => [link.name, link]));
+    const ifbs = new Map(
+      listedLinks.filter(({ name }) => name.startsWith(IFB_PREFIX)).map((link) => [link.name, link]),
+    );
     const present = names.filter((name) => links.has(name));
-    const devices = present.map(ifbNameFor).filter((name) => links.has(name));
+    const devices = ifbs.size === 0 ? [] : present.map(ifbNameFor).filter((name) => ifbs.has(name));
     const listed = await this.#kernel.listTrafficControl([...present, ...devices]);
     const control = new Map(listed.map((entry) => [entry.interfaceName, entry]));
-    const operations: TrafficOperation[] = this.#planStrayDevices(links);
+    const operations: TrafficOperation[] = this.#planStrayDevices(links, ifbs);
     const faulty = new Set<string>();
     for (const name of names) {
-      const plan = this.#plan(name, links, control);
+      const plan = this.#plan(name, links.get(name), ifbs, control);
       if (plan === null) faulty.add(name);
       else operations.push(...plan);
     }
@@ -167,11 +171,12 @@ export class BandwidthReconciler implements InterfaceBandwidth, Reconciler {
   /** Null when the limits make no sense: then what is there is left as it is. */
   #plan(
     name: string,
-    links: ReadonlyMap<string, ListedLink>,
+    link: ListedLink | undefined,
+    ifbs: ReadonlyMap<string, ListedLink>,
     control: ReadonlyMap<string, ListedTrafficControl>,
   ): TrafficOperation[] | null {
-    const link = links.get(name);
-    const ifb = links.get(ifbNameFor(name));
+    // A name is a digest: it is made only where there is anything that could have it.
+    const ifb = ifbs.size === 0 ? undefined : ifbs.get(ifbNameFor(name));
     if (link === undefined) {
       // Gone with all that was on it; only its device is left behind.
       return ifb === undefined ? [] : [{ op: 'delete-link', name: ifb.name }];
@@ -197,11 +202,11 @@ export class BandwidthReconciler implements InterfaceBandwidth, Reconciler {
   }
 
   /** Once after start: devices whose interface went while we were away. */
-  #planStrayDevices(links: ReadonlyMap<string, ListedLink>): TrafficOperation[] {
-    if (this.#strayDevicesSought) return [];
+  #planStrayDevices(links: ReadonlyMap<string, ListedLink>, ifbs: ReadonlyMap<string, ListedLink>): TrafficOperation[] {
+    if (this.#strayDevicesSought || ifbs.size === 0) return [];
     const wanted = new Set([...this.#wanted.keys(), ...links.keys()].map(ifbNameFor));
-    return [...links.values()]
-      .filter((link) => link.kind === 'ifb' && link.name.startsWith(IFB_PREFIX) && !wanted.has(link.name))
+    return [...ifbs.values()]
+      .filter((link) => link.kind === 'ifb' && !wanted.has(link.name))
       .map((link) => ({ op: 'delete-link', name: link.name }));
   }
 

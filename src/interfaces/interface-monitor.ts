@@ -52,6 +52,7 @@ export class InterfaceMonitor {
   /** Links of which news came while a listing was under way: the listing is older than what they say. */
   readonly #touched = new Set<number>();
   readonly #toList = new Set<number>();
+  readonly #tracksAddresses: (name: string) => boolean;
   #state = new LinkState(
     { onState: () => undefined, onAddresses: () => undefined, onStaleAddresses: () => undefined },
     () => false,
@@ -66,6 +67,9 @@ export class InterfaceMonitor {
 
   constructor(options: InterfaceMonitorOptions) {
     this.#options = options;
+    const excludes = options.interfaceExclude.map(excludePattern);
+    this.#tracksAddresses = (name) =>
+      !options.workloadPrefixes.some((prefix) => name.startsWith(prefix)) && !excludes.some((matches) => matches(name));
     this.#damper = new FlapDamper(options.clock, (ifindex, news) => this.#onNews(ifindex, news));
   }
 
@@ -75,16 +79,13 @@ export class InterfaceMonitor {
     onAddresses: (event: InterfaceAddressEvent) => void,
     onInSync: () => void,
   ): void {
-    const { interfaceExclude, workloadPrefixes, source } = this.#options;
-    const excludes = interfaceExclude.map(excludePattern);
     this.#state = new LinkState(
       { onState, onAddresses, onStaleAddresses: (ifindex) => this.#toList.add(ifindex) },
-      (name) =>
-        !excludes.some((matches) => matches(name)) && !workloadPrefixes.some((prefix) => name.startsWith(prefix)),
+      this.#tracksAddresses,
     );
     this.#onInSync = onInSync;
     this.queueResync();
-    source.start((event) => this.#onEvent(event));
+    this.#options.source.start((event) => this.#onEvent(event));
     this.#armRefresh();
   }
 
@@ -168,7 +169,8 @@ export class InterfaceMonitor {
   async #listAll(): Promise<void> {
     this.#needsFullListing = false;
     const links = await this.#options.lister.listLinks();
-    const routes = await this.#listLocalRoutes();
+    // Workloads have two local routes each, and nobody asks for them.
+    const routes = await this.#listLocalRoutes(links.map(({ name }) => name).filter(this.#tracksAddresses));
     if (this.#stopped) return;
     this.#damper.flush((ifindex) => !this.#touched.has(ifindex));
     this.#adoptLinks(links);
@@ -184,15 +186,19 @@ export class InterfaceMonitor {
     const indexes = [...this.#toList];
     this.#toList.clear();
     const names = indexes.map((ifindex) => this.#state.nameOf(ifindex)).filter((name) => name !== undefined);
-    const routes = names.length === 0 ? [] : await this.#listLocalRoutes(names.length > MANY_LINKS ? undefined : names);
+    const routes = await this.#listLocalRoutes(names);
     if (!this.#stopped) this.#adoptAddresses(indexes, routes);
   }
 
-  async #listLocalRoutes(names?: readonly string[]): Promise<ListedRoute[]> {
+  /** Those of the named links at least. */
+  async #listLocalRoutes(names: readonly string[]): Promise<ListedRoute[]> {
+    if (names.length === 0) return [];
     const { lister } = this.#options;
     const lists = await Promise.all(
       FAMILIES.map((family) =>
-        names === undefined ? lister.listRoutes(family, LOCAL_TABLE) : lister.listRoutes(family, LOCAL_TABLE, names),
+        names.length > MANY_LINKS
+          ? lister.listRoutes(family, LOCAL_TABLE)
+          : lister.listRoutes(family, LOCAL_TABLE, names),
       ),
     );
     return lists.flat();

@@ -2,8 +2,9 @@
 // the tools.
 import { NetlinkError } from '../base/errors.js';
 import type { NativeLibrary } from '../kernel/netlink/library.js';
-import { attributeText, FLAG, parseAttributes, type ReceivedMessage } from '../kernel/netlink/message.js';
+import { FLAG, type ReceivedMessage } from '../kernel/netlink/message.js';
 import { AF, afOf, RTM, type RtnetlinkRequest, RtnetlinkSocket } from '../kernel/netlink/rtnetlink.js';
+import { findAttribute } from '../kernel/netlink/scan.js';
 import { type Acknowledgement, netlinkError, RETRY_ERRNOS } from '../kernel/netlink/socket.js';
 import type { Family } from '../model/family.js';
 import { NetlinkLinks } from './netlink-links.js';
@@ -14,7 +15,6 @@ import {
   readNetlinkNeighbour,
   readNetlinkRoute,
   readNetlinkRule,
-  routeTableOf,
 } from './netlink-read.js';
 import { encodeOperation, type RtnetlinkOperation, type TrafficControlOperation } from './netlink-write.js';
 import type {
@@ -46,6 +46,10 @@ const RTA_OUT_INTERFACE = 4;
 const RTA_TABLE = 15;
 const NDA_IFINDEX = 8;
 const TCA_KIND = 1;
+/** struct tcmsg. */
+const TC_HEADER_LENGTH = 20;
+/** `noqueue` and its zero, as words. */
+const NO_QUEUE = [0x7571_6f6e, 0x0065_7565] as const;
 
 const TRAFFIC_CONTROL: ReadonlySet<KernelOperation['op']> = new Set<TrafficControlOperation['op']>([
   'replace-tbf',
@@ -267,7 +271,7 @@ export class NetlinkRouteKernel implements RouteKernel {
       );
     } catch (error) {
       // The interface went just now.
-      if (ifindex !== 0 && error instanceof NetlinkError && error.errno === ENODEV) return [];
+      if (error instanceof NetlinkError && error.errno === ENODEV) return [];
       throw error;
     }
     return addresses;
@@ -276,7 +280,7 @@ export class NetlinkRouteKernel implements RouteKernel {
   #routes(family: Family, table: number, names: InterfaceNames, ifindex: number | null): KernelRoute[] {
     const routes: KernelRoute[] = [];
     try {
-      this.#socket.dump(
+      this.#socket.scan(
         RTM.getRoute,
         (writer) => {
           writer
@@ -292,15 +296,15 @@ export class NetlinkRouteKernel implements RouteKernel {
           writer.attributeU32(RTA_TABLE, table);
           if (ifindex !== null) writer.attributeU32(RTA_OUT_INTERFACE, ifindex);
         },
-        (message) => {
-          if (message.type !== RTM.newRoute || routeTableOf(message.payload) !== table) return;
-          const found = readNetlinkRoute(message.payload, names);
-          if (found !== null) routes.push(found.route);
+        (received, start, end) => {
+          const route = readNetlinkRoute(received, start, end, table, names);
+          if (route !== null) routes.push(route);
         },
       );
     } catch (error) {
-      // A table without routes does not exist.
-      if (error instanceof NetlinkError && error.errno === ENOENT) return [];
+      // A table without routes does not exist; neither may the interface, by now.
+      const isMissing = error instanceof NetlinkError && [ENOENT, ENODEV].includes(error.errno);
+      if (isMissing) return [];
       throw error;
     }
     return routes;
@@ -330,11 +334,11 @@ export class NetlinkRouteKernel implements RouteKernel {
       const ifindex = this.#links.indexOf(name);
       if (ifindex === null) continue;
       for (const parent of Object.values(TC_PARENTS)) {
-        this.#socket.get(
+        this.#socket.ask(
           RTM.getQdisc,
           (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(ifindex).u32(0).u32(parent).u32(0),
-          ({ payload }) => {
-            if (isShaping(payload)) shaped.add(name);
+          ({ words }, start, end) => {
+            if (isShaping(words, start, end)) shaped.add(name);
           },
           // Without it the kernel answers listeners of traffic control, but not us (net/sched/sch_api.c qdisc_get_notify).
           FLAG.echo,
@@ -346,11 +350,11 @@ export class NetlinkRouteKernel implements RouteKernel {
 
   #shapedInterfaces(): Set<string> {
     const indexes = new Set<number>();
-    this.#socket.dump(
+    this.#socket.scan(
       RTM.getQdisc,
       (writer) => writer.u8(AF.unspec).u8(0).u16(0).i32(0).u32(0).u32(0).u32(0),
-      ({ payload }) => {
-        if (isShaping(payload)) indexes.add(payload.readInt32LE(4));
+      ({ words }, start, end) => {
+        if (isShaping(words, start, end)) indexes.add(words[(start >>> 2) + 1] ?? 0);
       },
     );
     return new Set([...indexes].map((ifindex) => this.#links.nameOf(ifindex)).filter(isPresent));
@@ -370,8 +374,9 @@ export class NetlinkRouteKernel implements RouteKernel {
 }
 
 /** Whether a queueing discipline (its tcmsg and attributes) is another than the kernel's own of a virtual link. */
-function isShaping(payload: Buffer): boolean {
-  return attributeText(parseAttributes(payload.subarray(20)).get(TCA_KIND)) !== 'noqueue';
+function isShaping(words: Int32Array, start: number, end: number): boolean {
+  const kind = findAttribute(words, start + TC_HEADER_LENGTH, end, TCA_KIND);
+  return kind < 0 || words[kind >>> 2] !== NO_QUEUE[0] || words[(kind >>> 2) + 1] !== NO_QUEUE[1];
 }
 
 function isPresent<T>(value: T | null): value is T {

@@ -1,8 +1,9 @@
 // Reads rtnetlink's binary messages into the types of `route-kernel`. Pure; messages without what they must have are
 // left out.
 import type { Family } from '../model/family.js';
-import { parseAttributes, scanAttributes } from '../kernel/netlink/message.js';
-import { AF, addressText, macText } from '../kernel/netlink/rtnetlink.js';
+import { parseAttributes } from '../kernel/netlink/message.js';
+import { AF, addressText, addressTextAt, macText } from '../kernel/netlink/rtnetlink.js';
+import { attributeEnd, attributeType, findAttribute, type ReceivedBytes } from '../kernel/netlink/scan.js';
 import type {
   KernelAddress,
   KernelFdbEntry,
@@ -16,6 +17,7 @@ import type {
 /** Interface index → name. */
 export type InterfaceNames = (ifindex: number) => string | null;
 
+const ATTRIBUTE_HEADER_LENGTH = 4;
 const IFA = { address: 1, local: 2 } as const;
 
 /** An RTM_NEWADDR payload. */
@@ -59,45 +61,87 @@ const ROUTE_TYPES: Readonly<Record<number, KernelRouteType>> = {
   9: 'throw',
 };
 
-/** An RTM_NEWROUTE payload, with its table; cache entries give null. */
+/** struct rtmsg. */
+const ROUTE_HEADER_LENGTH = 12;
+
+/** An RTM_NEWROUTE message, read where it lies; null for a route of another table and for cache entries. */
 export function readNetlinkRoute(
-  payload: Buffer,
+  received: ReceivedBytes,
+  start: number,
+  end: number,
+  wantedTable: number,
   names: InterfaceNames,
-): { readonly table: number; readonly route: KernelRoute } | null {
-  const flags = payload.readUInt32LE(8);
+): KernelRoute | null {
+  const { bytes, words } = received;
+  const flags = words[(start >>> 2) + 2] ?? 0;
   if ((flags & RTM_F_CLONED) !== 0) return null;
-  const isV6 = payload.readUInt8(0) === AF.inet6;
-  const attributes = parseAttributes(payload.subarray(12));
-  const dst = attributes.get(RTA.dst);
-  const type = ROUTE_TYPES[payload.readUInt8(7)] ?? 'other';
+  const isV6 = bytes[start] === AF.inet6;
+  let table = bytes[start + 4] ?? 0;
+  let dst = isV6 ? '::' : '0.0.0.0';
+  let priority = 0;
+  let outInterface = 0;
+  let mtu = 0;
+  let src: string | null = null;
+  let gateway: string | null = null;
+  let nextHops: readonly KernelNextHop[] = [];
+  for (let at = start + ROUTE_HEADER_LENGTH, next = attributeEnd(words, at, end); next > at; ) {
+    const from = at + ATTRIBUTE_HEADER_LENGTH;
+    const word = words[from >>> 2] ?? 0;
+    switch (attributeType(words, at)) {
+      case RTA.dst:
+        dst = addressTextAt(received, from, next);
+        break;
+      case RTA.outInterface:
+        outInterface = word;
+        break;
+      case RTA.gateway:
+        gateway = addressTextAt(received, from, next);
+        break;
+      case RTA.via:
+        // Address family, then the address.
+        gateway ??= addressText(bytes.subarray(from + 2, next));
+        break;
+      case RTA.priority:
+        priority = word >>> 0;
+        break;
+      case RTA.source:
+        src = addressTextAt(received, from, next);
+        break;
+      case RTA.metrics: {
+        const metric = findAttribute(words, from, next, RTAX_MTU);
+        mtu = metric < 0 ? 0 : (words[metric >>> 2] ?? 0) >>> 0;
+        break;
+      }
+      case RTA.multipath:
+        nextHops = readNextHops(bytes.subarray(from, next), names);
+        break;
+      case RTA.table:
+        table = word >>> 0;
+    }
+    at = (next + 3) & ~3;
+    next = attributeEnd(words, at, end);
+  }
+  if (table !== wantedTable) return null;
+  const type = ROUTE_TYPES[bytes[start + 7] ?? 0] ?? 'other';
   const hasInterface = type === 'unicast' || type === 'local' || type === 'other';
-  const multipath = attributes.get(RTA.multipath);
-  const nextHops = multipath === undefined ? [] : readNextHops(multipath, names);
-  const outInterface = attributes.get(RTA.outInterface)?.readUInt32LE(0) ?? 0;
-  const metrics = attributes.get(RTA.metrics);
-  const source = attributes.get(RTA.source);
   return {
-    table: attributes.get(RTA.table)?.readUInt32LE(0) ?? payload.readUInt8(4),
-    route: {
-      dst: `${dst === undefined ? (isV6 ? '::' : '0.0.0.0') : addressText(dst)}/${payload.readUInt8(1)}`,
-      tos: payload.readUInt8(3),
-      priority: attributes.get(RTA.priority)?.readUInt32LE(0) ?? 0,
-      type,
-      scope: isV6 ? 0 : payload.readUInt8(6),
-      protocol: payload.readUInt8(5),
-      gateway: readGateway(attributes.get(RTA.gateway), attributes.get(RTA.via)),
-      src: source === undefined ? null : addressText(source),
-      onlink: (flags & RTNH_F_ONLINK) !== 0 || nextHops.some((hop) => hop.onlink),
-      mtu: metrics === undefined ? 0 : (parseAttributes(metrics).get(RTAX_MTU)?.readUInt32LE(0) ?? 0),
-      interfaceName: hasInterface && outInterface !== 0 && nextHops.length === 0 ? names(outInterface) : null,
-      nextHops,
-    },
+    dst: `${dst}/${bytes[start + 1]}`,
+    tos: bytes[start + 3] ?? 0,
+    priority,
+    type,
+    scope: isV6 ? 0 : (bytes[start + 6] ?? 0),
+    protocol: bytes[start + 5] ?? 0,
+    gateway,
+    src,
+    onlink: (flags & RTNH_F_ONLINK) !== 0 || nextHops.some((hop) => hop.onlink),
+    mtu,
+    interfaceName: hasInterface && outInterface !== 0 && nextHops.length === 0 ? names(outInterface) : null,
+    nextHops,
   };
 }
 
 function readGateway(gateway: Buffer | undefined, via: Buffer | undefined): string | null {
   if (gateway !== undefined) return addressText(gateway);
-  // RTA_VIA: address family, then the address.
   return via === undefined ? null : addressText(via.subarray(2));
 }
 
@@ -166,13 +210,4 @@ function readNeighbourEntry(
   const name = names(payload.readInt32LE(4));
   if (dst === undefined || mac === undefined || mac.length !== 6 || name === null) return null;
   return { name, address: addressText(dst), mac: macText(mac) };
-}
-
-/** Route attributes are visited when a dump is filtered by table before it is parsed whole. */
-export function routeTableOf(payload: Buffer): number {
-  let table = payload.readUInt8(4);
-  scanAttributes(payload, 12, payload.length, (type, start) => {
-    if (type === RTA.table) table = payload.readUInt32LE(start);
-  });
-  return table;
 }

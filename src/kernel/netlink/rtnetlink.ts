@@ -1,8 +1,8 @@
 // Numbers of rtnetlink(7) and a request helper: what routes, links, addresses, rules and neighbours have in common.
-import { formatIpv4, formatIpv6, parseAddress } from '../../base/ip.js';
+import { formatIpv4, formatIpv6Bytes, parseAddress } from '../../base/ip.js';
 import type { NativeLibrary } from './library.js';
 import { FLAG, MessageWriter, type ReceivedMessage } from './message.js';
-import type { MessageVisitor } from './scan.js';
+import { bigEndian, type MessageVisitor, type ReceivedBytes } from './scan.js';
 import { type Acknowledgement, NETLINK, NetlinkSocket } from './socket.js';
 
 /** nlmsg_type of rtnetlink. */
@@ -54,8 +54,12 @@ export function addressBytes(text: string): Buffer | null {
 
 /** Canonical text of 4 or 16 bytes in network order. */
 export function addressText(bytes: Buffer): string {
-  if (bytes.length === 4) return formatIpv4(bytes.readUInt32BE(0));
-  return formatIpv6((bytes.readBigUInt64BE(0) << 64n) | bytes.readBigUInt64BE(8));
+  return bytes.length === 4 ? formatIpv4(bytes.readUInt32BE(0)) : formatIpv6Bytes(bytes, 0);
+}
+
+/** The same of an attribute's value that is read where it lies. */
+export function addressTextAt({ bytes, words }: ReceivedBytes, start: number, end: number): string {
+  return end - start === 4 ? formatIpv4(bigEndian(words, start)) : formatIpv6Bytes(bytes, start);
 }
 
 /** `02:00:00:00:00:01` of six bytes. */
@@ -98,24 +102,11 @@ export class RtnetlinkSocket {
     this.#socket.scan(writer.end().finish(), visit);
   }
 
-  /** One request whose answer is read where it lies. What the kernel refuses has no answer. */
-  ask(type: number, body: (writer: MessageWriter) => void, visit: MessageVisitor): void {
-    const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.ack, this.#socket.takeSequences(1));
-    body(writer);
-    this.#socket.ask(writer.end().finish(), visit);
-  }
-
-  /** One request that answers with messages and an acknowledgement; `flags` besides those of every request. */
-  get(
-    type: number,
-    body: (writer: MessageWriter) => void,
-    onMessage: (message: ReceivedMessage) => void,
-    flags = 0,
-  ): Acknowledgement {
+  /** One request whose answer is read where it lies, `flags` besides its own. What the kernel refuses has no answer. */
+  ask(type: number, body: (writer: MessageWriter) => void, visit: MessageVisitor, flags = 0): void {
     const writer = new MessageWriter(256).begin(type, FLAG.request | FLAG.ack | flags, this.#socket.takeSequences(1));
     body(writer);
-    const [ack] = this.#socket.exchange(writer.end().finish(), 1, onMessage);
-    return ack ?? { sequence: 0, errno: 0, detail: '' };
+    this.#socket.ask(writer.end().finish(), visit);
   }
 
   /** Sends requests in order, in one system call for up to 64 KiB; one acknowledgement each, in order. */

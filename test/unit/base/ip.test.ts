@@ -9,6 +9,7 @@ import {
   cidrContains,
   formatIpv4,
   formatIpv6,
+  formatIpv6Bytes,
   isValidAddress,
   isValidCidr,
   parseAddress,
@@ -55,6 +56,7 @@ describe('parse and format agree with ipaddr.js', () => {
         expect(value).toBe(toBigInt(bytesOf(text)));
         const canonical = formatIpv6(value ?? 0n);
         expect(parseIpv6(canonical)).toBe(value);
+        expect(formatIpv6Bytes(Uint8Array.from([7, ...bytesOf(text)]), 1)).toBe(canonical);
         if (!canonical.includes('.')) expect(canonical).toBe(ipaddr.IPv6.parse(text).toRFC5952String());
       }),
     );

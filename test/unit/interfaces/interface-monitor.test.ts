@@ -63,6 +63,17 @@ describe('InterfaceMonitor', () => {
     expect(await take()).toEqual(['eth0 up 2', 'cali1 up 3', 'eth0 [192.168.0.1]', 'in sync']);
   });
 
+  it('lists the local routes of those links alone whose addresses are told, also at start', async () => {
+    const { start, kernel } = setUp();
+    kernel.addLink(fakeLink('kube-ipvs0', 8));
+    const listings = vi.spyOn(kernel, 'listRoutes');
+    await start();
+    expect(listings.mock.calls).toEqual([
+      [4, 255, ['eth0']],
+      [6, 255, ['eth0']],
+    ]);
+  });
+
   it('tells state but no addresses of excluded interfaces', async () => {
     const { start, take, kernel } = setUp();
     kernel.addLink(fakeLink('kube-ipvs0', 8, { isRunning: false }));
