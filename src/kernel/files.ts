@@ -13,7 +13,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { ownCopy } from '../base/own-copy.js';
 
 /** File operations that the dataplane needs; all paths absolute. */
@@ -105,6 +104,11 @@ function callsFor(folder: string): FileCalls {
   return isInMemory ? direct : threaded;
 }
 
+/** Of an absolute path. */
+function folderOf(path: string): string {
+  return path.slice(0, Math.max(1, path.lastIndexOf('/')));
+}
+
 function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
@@ -113,19 +117,19 @@ function isMissing(error: unknown): boolean {
 export const hostFiles: HostFiles = {
   async read(path) {
     try {
-      return await callsFor(dirname(path)).readFile(path, 'utf8');
+      return await callsFor(folderOf(path)).readFile(path, 'utf8');
     } catch (error) {
       if (isMissing(error)) return null;
       throw error;
     }
   },
   async write(path, text) {
-    await callsFor(dirname(path)).writeFile(path, text, { flag: 'r+' });
+    await callsFor(folderOf(path)).writeFile(path, text, { flag: 'r+' });
   },
   async replace(path, text, mode) {
-    const folder = dirname(path);
+    const folder = folderOf(path);
     // The process id keeps two drivers on one folder (a takeover) from writing into each other's file.
-    const temporary = join(folder, `.${process.pid}.tmp`);
+    const temporary = `${folder}/.${process.pid}.tmp`;
     try {
       await callsFor(folder).writeFile(temporary, text, { mode });
     } catch (error) {
@@ -136,7 +140,7 @@ export const hostFiles: HostFiles = {
     await callsFor(folder).rename(temporary, path);
   },
   async remove(path) {
-    await callsFor(dirname(path)).rm(path, { force: true });
+    await callsFor(folderOf(path)).rm(path, { force: true });
   },
   async list(path) {
     try {
@@ -148,7 +152,7 @@ export const hostFiles: HostFiles = {
   },
   async stamp(path) {
     try {
-      const { ino, size, mtimeNs } = await callsFor(dirname(path)).stat(path, { bigint: true });
+      const { ino, size, mtimeNs } = await callsFor(folderOf(path)).stat(path, { bigint: true });
       return `${ino} ${size} ${mtimeNs}`;
     } catch (error) {
       if (isMissing(error)) return null;

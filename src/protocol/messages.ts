@@ -4,10 +4,12 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { errorMessage, ProtocolError } from '../base/errors.js';
 import {
+  EndpointStatusSchema,
   type FromDataplane,
   FromDataplaneSchema,
   type ToDataplane,
   ToDataplaneSchema,
+  WorkloadEndpointIDSchema,
   type WorkloadEndpointStatusUpdate,
   WorkloadEndpointStatusUpdateSchema,
 } from './gen/felix/felixbackend_pb.js';
@@ -152,14 +154,33 @@ export function encodeToDataplane(payload: ToDataplanePayload, sequence: bigint)
 /** Field numbers of the one message that is put together by hand. */
 const STATUS_UPDATE = FromDataplaneSchema.field.workloadEndpointStatusUpdate.number;
 const SEQUENCE_NUMBER = FromDataplaneSchema.field.sequenceNumber.number;
+const STATUS_ID = WorkloadEndpointStatusUpdateSchema.field.id.number;
+const STATUS_STATUS = WorkloadEndpointStatusUpdateSchema.field.status.number;
 const STATUS_ENDPOINT = WorkloadEndpointStatusUpdateSchema.field.endpoint.number;
 
-/** A status that hands an endpoint back: its bytes go out as they came in. */
+function writeText(writer: BinaryWriter, field: number, text: string): void {
+  if (text !== '') writer.tag(field, WireType.LengthDelimited).string(text);
+}
+
+/** A status that hands an endpoint back: its bytes go out as they came in. There is one for each pod at a start. */
 function encodeStatus(update: WorkloadEndpointStatusUpdate, endpoint: Uint8Array, sequence: bigint): Uint8Array {
-  const { endpoint: _, ...rest } = update;
-  const head = toBinary(WorkloadEndpointStatusUpdateSchema, rest);
+  const { id, status } = update;
   const writer = new BinaryWriter().tag(STATUS_UPDATE, WireType.LengthDelimited).fork();
-  writer.raw(head).tag(STATUS_ENDPOINT, WireType.LengthDelimited).bytes(endpoint).join();
+  if (id !== undefined) {
+    const { orchestratorId, workloadId, endpointId } = WorkloadEndpointIDSchema.field;
+    writer.tag(STATUS_ID, WireType.LengthDelimited).fork();
+    writeText(writer, orchestratorId.number, id.orchestratorId);
+    writeText(writer, workloadId.number, id.workloadId);
+    writeText(writer, endpointId.number, id.endpointId);
+    for (const { no, wireType, data } of id.$unknown ?? []) writer.tag(no, wireType).raw(data);
+    writer.join();
+  }
+  if (status !== undefined) {
+    writer.tag(STATUS_STATUS, WireType.LengthDelimited).fork();
+    writeText(writer, EndpointStatusSchema.field.status.number, status.status);
+    writer.join();
+  }
+  writer.tag(STATUS_ENDPOINT, WireType.LengthDelimited).bytes(endpoint).join();
   if (sequence !== 0n) writer.tag(SEQUENCE_NUMBER, WireType.Varint).uint64(sequence);
   return writer.finish();
 }

@@ -225,6 +225,22 @@ describe('decodeFromDataplane', () => {
     );
   });
 
+  it.each([
+    ['id and status', [1, wire([2, 'k8s'], [3, 'ns/pod ü'], [4, 'eth0'])], 'up'],
+    ['empty texts', [1, wire([4, 'eth0'])], ''],
+    ['unknown fields of the id', [1, wire([2, 'k8s'], [4, 'eth0'], [77, 'x'])], 'error'],
+  ] as const)('encoded status, is to the byte what the schema says: %s', (_name, id, status) => {
+    const bytes = wire([11, wire([...id], [5, wire([1, 'active'], [2, 'cali1'])])]);
+    const payload = new ToDataplaneDecoder().decode(bytes, 0, 0)?.payload;
+    if (payload?.case !== 'workloadEndpointUpdate') throw new Error('wrong payload');
+    const value = create(WorkloadEndpointStatusUpdateSchema, { status: { status } });
+    if (payload.value.id !== undefined) value.id = payload.value.id;
+    if (payload.value.endpoint !== undefined) value.endpoint = payload.value.endpoint;
+    const update = { case: 'workloadEndpointStatusUpdate', value } as const;
+    const whole = create(FromDataplaneSchema, { sequenceNumber: 3n, payload: update });
+    expect(encodeFromDataplane(update, 3n)).toEqual(toBinary(FromDataplaneSchema, whole));
+  });
+
   it('no payload, is skipped', () => {
     const bytes = toBinary(FromDataplaneSchema, create(FromDataplaneSchema, { sequenceNumber: 1n }));
     expect(decodeFromDataplane(bytes, 0, 0)).toBeNull();
