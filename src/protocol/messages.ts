@@ -1,22 +1,19 @@
 // Bytes of one frame ↔ one message. Decoding lifts old encodings, skips and counts what it does not know, and refuses
 // only what is not protobuf; the transports call it for every frame.
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { errorMessage, ProtocolError } from '../base/errors.js';
 import {
-  EndpointStatusSchema,
   type FromDataplane,
   FromDataplaneSchema,
   type ToDataplane,
   ToDataplaneSchema,
-  WorkloadEndpointIDSchema,
-  type WorkloadEndpointStatusUpdate,
-  WorkloadEndpointStatusUpdateSchema,
 } from './gen/felix/felixbackend_pb.js';
 import { messageFault } from './keys.js';
 import { bytesOf, readMessage, type ReadMessage } from './message-reader.js';
 import { HostMetadataJoiner, isLegacyHostPayload, upgradePolicyIds, upgradeTierPolicies } from './legacy.js';
 import type { FromDataplanePayload, ToDataplanePayload } from './session.js';
+import { encodeStatus } from './status-encoder.js';
 import { countUnknownFields } from './unknown-fields.js';
 
 /** What decoding met so far; all counts only grow. */
@@ -149,40 +146,6 @@ export function decodeFromDataplane(
 /** Bytes of a ToDataplane envelope, without frame. */
 export function encodeToDataplane(payload: ToDataplanePayload, sequence: bigint): Uint8Array {
   return toBinary(ToDataplaneSchema, create(ToDataplaneSchema, { sequenceNumber: sequence, payload }));
-}
-
-/** Field numbers of the one message that is put together by hand. */
-const STATUS_UPDATE = FromDataplaneSchema.field.workloadEndpointStatusUpdate.number;
-const SEQUENCE_NUMBER = FromDataplaneSchema.field.sequenceNumber.number;
-const STATUS_ID = WorkloadEndpointStatusUpdateSchema.field.id.number;
-const STATUS_STATUS = WorkloadEndpointStatusUpdateSchema.field.status.number;
-const STATUS_ENDPOINT = WorkloadEndpointStatusUpdateSchema.field.endpoint.number;
-
-function writeText(writer: BinaryWriter, field: number, text: string): void {
-  if (text !== '') writer.tag(field, WireType.LengthDelimited).string(text);
-}
-
-/** A status that hands an endpoint back: its bytes go out as they came in. There is one for each pod at a start. */
-function encodeStatus(update: WorkloadEndpointStatusUpdate, endpoint: Uint8Array, sequence: bigint): Uint8Array {
-  const { id, status } = update;
-  const writer = new BinaryWriter().tag(STATUS_UPDATE, WireType.LengthDelimited).fork();
-  if (id !== undefined) {
-    const { orchestratorId, workloadId, endpointId } = WorkloadEndpointIDSchema.field;
-    writer.tag(STATUS_ID, WireType.LengthDelimited).fork();
-    writeText(writer, orchestratorId.number, id.orchestratorId);
-    writeText(writer, workloadId.number, id.workloadId);
-    writeText(writer, endpointId.number, id.endpointId);
-    for (const { no, wireType, data } of id.$unknown ?? []) writer.tag(no, wireType).raw(data);
-    writer.join();
-  }
-  if (status !== undefined) {
-    writer.tag(STATUS_STATUS, WireType.LengthDelimited).fork();
-    writeText(writer, EndpointStatusSchema.field.status.number, status.status);
-    writer.join();
-  }
-  writer.tag(STATUS_ENDPOINT, WireType.LengthDelimited).bytes(endpoint).join();
-  if (sequence !== 0n) writer.tag(SEQUENCE_NUMBER, WireType.Varint).uint64(sequence);
-  return writer.finish();
 }
 
 /** Bytes of a FromDataplane envelope, without frame. Felix ignores the sequence number (0.1). */

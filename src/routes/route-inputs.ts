@@ -12,6 +12,7 @@ export interface RouteCandidate {
   readonly target: RouteTarget;
 }
 
+const NO_KEYS: ReadonlySet<FibKey> = new Set();
 const RANKS = new Map(ROUTE_CLASSES.map((routeClass, rank) => [routeClass, rank]));
 
 function slotOf(routeClass: RouteClass, interfaceName: string): string {
@@ -40,9 +41,11 @@ export class RouteInputs {
   }
 
   /** Keys that are wanted on the interface, by any class. */
-  keysOn(interfaceName: string): Set<FibKey> {
+  keysOn(interfaceName: string): ReadonlySet<FibKey> {
+    const slots = this.#slotsByInterface.get(interfaceName);
+    if (slots === undefined) return NO_KEYS;
     const keys = new Set<FibKey>();
-    for (const slot of this.#slotsByInterface.get(interfaceName) ?? []) {
+    for (const slot of slots) {
       for (const key of this.#bySlot.get(slot)?.keys() ?? []) keys.add(key);
     }
     return keys;

@@ -228,6 +228,7 @@ describe('decodeFromDataplane', () => {
   it.each([
     ['id and status', [1, wire([2, 'k8s'], [3, 'ns/pod ü'], [4, 'eth0'])], 'up'],
     ['empty texts', [1, wire([4, 'eth0'])], ''],
+    ['long texts', [1, wire([3, 'ü'.repeat(100)], [4, 'e'.repeat(20_000)])], 'up'],
     ['unknown fields of the id', [1, wire([2, 'k8s'], [4, 'eth0'], [77, 'x'])], 'error'],
   ] as const)('encoded status, is to the byte what the schema says: %s', (_name, id, status) => {
     const bytes = wire([11, wire([...id], [5, wire([1, 'active'], [2, 'cali1'])])]);
@@ -237,8 +238,10 @@ describe('decodeFromDataplane', () => {
     if (payload.value.id !== undefined) value.id = payload.value.id;
     if (payload.value.endpoint !== undefined) value.endpoint = payload.value.endpoint;
     const update = { case: 'workloadEndpointStatusUpdate', value } as const;
-    const whole = create(FromDataplaneSchema, { sequenceNumber: 3n, payload: update });
-    expect(encodeFromDataplane(update, 3n)).toEqual(toBinary(FromDataplaneSchema, whole));
+    for (const sequenceNumber of [0n, 3n, 70_000n, 1n << 40n]) {
+      const whole = create(FromDataplaneSchema, { sequenceNumber, payload: update });
+      expect(encodeFromDataplane(update, sequenceNumber)).toEqual(toBinary(FromDataplaneSchema, whole));
+    }
   });
 
   it('no payload, is skipped', () => {
