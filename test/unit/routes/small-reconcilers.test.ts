@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { silentLogger } from '../../../src/base/logger.js';
 import type { Operation } from '../../../src/model/operation.js';
 import { LinkAddressesReconciler } from '../../../src/routes/link-addresses-reconciler.js';
@@ -325,6 +325,15 @@ describe('TunnelDevicesReconciler', () => {
     kernel.deleteLink('vxlan.calico');
     await clock.advance(1);
     expect((await devices.apply()).operations).toBe(3);
+  });
+
+  it('asks for its own devices alone, of a node that may have thousands', async () => {
+    const { kernel, devices } = create();
+    const links = vi.spyOn(kernel, 'listLinks');
+    const addresses = vi.spyOn(kernel, 'listAddresses');
+    devices.setDevice('vxlan.calico', VXLAN);
+    await devices.apply();
+    expect([links.mock.calls, addresses.mock.calls]).toEqual([[[['vxlan.calico']]], [[['vxlan.calico']]]]);
   });
 
   it('writes nothing on a restart over an unchanged device', async () => {
