@@ -13,6 +13,9 @@ import { soak, type SoakSample } from '../test/kernel/support/soak.js';
 /** Live objects that may be added after the first sample: code that became warm, and a node of a random size. */
 const LIVE_TOLERANCE = 1.1;
 
+/** Of what differs in one part of the kernel's state. */
+const SHOWN_LINES = 20;
+
 const { values } = parseArgs({
   options: {
     mode: { type: 'string', default: 'nftables' },
@@ -31,6 +34,12 @@ const pods = Number(values.pods);
 function median(samples: readonly SoakSample[]): number {
   const sorted = samples.map(({ residentMiB }) => residentMiB).sort((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? 0;
+}
+
+/** Lines of the first that the second has not. */
+function only(lines: readonly string[] = [], others: readonly string[] = []): string[] {
+  const known = new Set(others);
+  return lines.filter((line) => !known.has(line));
 }
 
 const startMs = Date.now();
@@ -53,7 +62,10 @@ const early = samples.slice(quarter, 2 * quarter);
 const late = samples.slice(-quarter);
 const faults: string[] = [];
 for (const file of Object.keys({ ...report.after, ...report.fresh })) {
-  if (report.after[file] !== report.fresh[file]) faults.push(`the kernel differs from a fresh start: ${file}`);
+  const [after, fresh] = [report.after, report.fresh].map((dump) => (dump[file] ?? '').split('\n'));
+  const lines = [...only(after, fresh).map((line) => `+${line}`), ...only(fresh, after).map((line) => `-${line}`)];
+  if (report.after[file] !== report.fresh[file])
+    faults.push(`the kernel differs from a fresh start: ${[file, ...lines.slice(0, SHOWN_LINES)].join('\n')}`);
 }
 const { warm, end } = report.liveKiB;
 if (warm === null || end > warm * LIVE_TOLERANCE) faults.push(`live objects grew from ${warm} to ${end} KiB`);

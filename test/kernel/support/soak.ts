@@ -309,14 +309,15 @@ export async function soak(options: SoakOptions, random: SeededRandom): Promise<
     const interfaces = new Set(node.interfaces);
     const expected = await stateOf(fresh.namespace, options.mode, interfaces);
     let after: KernelDump = {};
-    // What is deleted only behind an apply, one after the other, as sets are, may still be on its way.
+    // What is deleted only behind an apply, one after the other, as sets are (ten a second), may still be on its way: a
+    // long run leaves hundreds.
     await waitFor(
       async () => {
         after = await stateOf(first.namespace, options.mode, interfaces);
         return JSON.stringify(sortedFiles(after)) === JSON.stringify(sortedFiles(expected));
       },
       () => 'kernel differs',
-      30_000,
+      120_000,
     ).catch(() => undefined);
     const heaps = await watch.end(first.driver.pid);
     return {
