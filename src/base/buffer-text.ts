@@ -1,12 +1,16 @@
-// Buffer's own writers of texts, without the checks of `write`, which cost more than short texts do. Node has them on
+// Buffer's own writers and readers of texts, without the checks of `write` and `toString`, which cost more than short texts do. Node has them on
 // every Buffer since its first releases, but only its C++ side is documented.
 
 interface TextWriters {
   utf8Write(text: string, at: number): number;
-  base64urlWrite(text: string, at: number): number;
+  latin1Write(text: string, at: number): number;
 }
 
-const NATIVE = Buffer.prototype as unknown as Partial<TextWriters>;
+interface TextReaders {
+  base64urlSlice(start: number, end: number): string;
+}
+
+const NATIVE = Buffer.prototype as unknown as Partial<TextWriters & TextReaders>;
 
 function writerOf(
   method: keyof TextWriters,
@@ -19,5 +23,11 @@ function writerOf(
 
 /** Writes the UTF-8 bytes of a text; returns how many. There must be room for them. */
 export const writeUtf8 = writerOf('utf8Write', 'utf8');
-/** Writes the bytes that a base64url text stands for; returns how many. There must be room for them. */
-export const writeBase64Url = writerOf('base64urlWrite', 'base64url');
+/** Writes a byte for each character, all below 256; returns how many. There must be room for them. */
+export const writeLatin1 = writerOf('latin1Write', 'latin1');
+
+/** The bytes from `start` to before `end` in base64url, as a text of its own. */
+export const readBase64Url: (bytes: Buffer, start: number, end: number) => string =
+  NATIVE.base64urlSlice === undefined
+    ? (bytes, start, end) => bytes.toString('base64url', start, end)
+    : (bytes, start, end) => (bytes as Buffer & TextReaders).base64urlSlice(start, end);

@@ -22,11 +22,9 @@ export function sha224(...parts: readonly (string | Uint8Array)[]): Buffer {
   return hash.digest();
 }
 
-/** Unpadded base64url of SHA-224 of the bytes: 38 characters. */
-export function sha224Base64Url(data: Uint8Array): string {
-  return oneShot === null
-    ? createHash('sha224').update(data).digest('base64url')
-    : oneShot('sha224', data, 'base64url');
+/** SHA-224 of the bytes, a character for each of its 28 bytes. */
+export function sha224Latin1(data: Uint8Array): string {
+  return oneShot === null ? createHash('sha224').update(data).digest('binary') : oneShot('sha224', data, 'binary');
 }
 
 /** Lower-case hex of SHA-512 of the UTF-8 text (names of bandwidth devices, 2.10). */

@@ -28,10 +28,11 @@ export function renderChain(chainName: string, rules: readonly Rule[], ctx: Text
   const hashes: string[] = [];
   const texts: string[] = [];
   for (const rule of rules) {
-    const body = renderBody(rule, ctx);
-    const hash = chain.next(start + body);
+    const text = start + renderBody(rule, ctx);
+    const hash = chain.next(text);
     hashes.push(hash);
-    texts.push(hashComment(hash) + body);
+    // Cut out of what was hashed, which is in one piece by now: of the rule as it was put together each piece would be kept.
+    texts.push(hashComment(hash) + text.slice(start.length));
   }
   return { hashes, texts };
 }

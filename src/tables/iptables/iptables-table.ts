@@ -18,7 +18,7 @@ import type { SharedRenderings } from '../shared-renderings.js';
 import { Turns } from '../turns.js';
 import { renderChain, type RenderedChain } from './hash.js';
 import { isRefusal, type IptablesIo } from './io.js';
-import { findDifferences, planTable, type TablePlan } from './plan.js';
+import { equalLists, findDifferences, planTable, type TablePlan } from './plan.js';
 import { parseSave, type KnownTable } from './read.js';
 import { findRefused, probeCleanup, probeScript } from './refusal-search.js';
 import type { TextContext } from './render.js';
@@ -262,7 +262,7 @@ export class IptablesTable implements RuleTable, Reconciler {
     const { family, shared } = this.#options;
     const made = family === 6 ? shared?.take(chain) : undefined;
     if (made !== undefined) {
-      this.#rendered.set(chain.name, { rules: chain.rules, hashes: made.hashes });
+      this.#remember(chain.name, chain.rules, made.hashes);
       return made;
     }
     const rendered = this.#render(chain.name, chain.rules);
@@ -280,9 +280,18 @@ export class IptablesTable implements RuleTable, Reconciler {
       if (!(error instanceof DataplaneError) || !this.#refuse(chainName, error.message)) throw error;
       return renderChain(chainName, this.#desired.chain(chainName)?.rules ?? [], this.#text);
     }
-    if (this.#desired.isReferenced(chainName)) this.#rendered.set(chainName, { rules, hashes: rendered.hashes });
+    if (this.#desired.isReferenced(chainName)) this.#remember(chainName, rules, rendered.hashes);
     else this.#rendered.delete(chainName);
     return rendered;
+  }
+
+  /** Keeps the hashes of a wanted chain. What was read and is the same need not be kept besides. */
+  #remember(name: string, rules: readonly Rule[], hashes: readonly string[]): void {
+    this.#rendered.set(name, { rules, hashes });
+    const known = this.#known?.get(name);
+    if (known !== undefined && known.hashes !== hashes && equalLists(known.hashes, hashes)) {
+      this.#known?.set(name, { ...known, hashes });
+    }
   }
 
   #resync(reason: ResyncReason): void {

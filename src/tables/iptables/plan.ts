@@ -212,6 +212,7 @@ function holdsOurs(chain: KnownChain): boolean {
   return chain.hashes.some((hash) => hash !== '');
 }
 
-function equalLists(left: readonly string[], right: readonly string[]): boolean {
-  return left.length === right.length && left.every((value, index) => value === right[index]);
+/** Whether two lists of hashes are the same. */
+export function equalLists(left: readonly string[], right: readonly string[]): boolean {
+  return left === right || (left.length === right.length && left.every((value, index) => value === right[index]));
 }

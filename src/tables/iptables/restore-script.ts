@@ -1,5 +1,6 @@
 // Builds the input of one iptables-restore call and remembers which object each line is for, so that an error that
 // names a line names a chain.
+import { BugError } from '../../base/errors.js';
 import type { TableName } from '../../model/family.js';
 
 /** What a line of the script writes. Lines of the frame (`*filter`, `COMMIT`) have no owner. */
@@ -11,7 +12,8 @@ export interface LineOwner {
 /** Collects lines; transactions that hold nothing are left out. */
 export class RestoreScript {
   readonly #table: TableName;
-  readonly #lines: string[] = [];
+  #lines: string[] = [];
+  #text: string | null = null;
   readonly #owners: (LineOwner | null)[] = [];
   #isOpen = false;
 
@@ -40,10 +42,16 @@ export class RestoreScript {
     this.#isOpen = false;
   }
 
-  /** The whole text, empty if nothing was added. */
+  /** The whole text, empty if nothing was added. Nothing can be added afterwards: its lines are forgotten. */
   toString(): string {
+    if (this.#text !== null) return this.#text;
     this.commit();
-    return this.#lines.length === 0 ? '' : `${this.#lines.join('\n')}\n`;
+    // An empty line at the end: a text put together from the joined lines and a newline would be copied where it is read.
+    if (this.#lines.length > 0) this.#lines.push('');
+    this.#text = this.#lines.join('\n');
+    // Megabytes at a start, alive until the kernel has the rules.
+    this.#lines = [];
+    return this.#text;
   }
 
   /** Whose the 1-based line is; null for the frame and for numbers outside. */
@@ -52,6 +60,7 @@ export class RestoreScript {
   }
 
   #push(line: string, owner: LineOwner | null): void {
+    if (this.#text !== null) throw new BugError('A restore script was changed after it was used');
     this.#lines.push(line);
     this.#owners.push(owner);
   }
