@@ -59,6 +59,7 @@ export function countIptables(io: IptablesIo, metrics: Metrics): IptablesIo {
   announce(metrics, SAVE, RESTORE);
   return {
     epoch: () => io.epoch(),
+    expectLongScript: (family, table) => io.expectLongScript?.(family, table),
     readTags: (family, table) => io.readTags(family, table),
     isAsKnown: (family, table, known) => io.isAsKnown(family, table, known),
     save: (family, table) => counted(metrics, SAVE, io.save(family, table)),

@@ -54,6 +54,8 @@ export class FakeIptablesKernel implements IptablesIo {
   tellsTags = false;
   /** Calls of `readTags` that looked, as `table/family`. */
   readonly tagReads: string[] = [];
+  /** Calls of `expectLongScript`, as `table/family`. */
+  readonly longScripts: string[] = [];
   /** Calls of `isAsKnown`, as `table/family`. */
   readonly looks: string[] = [];
   readonly restores: string[] = [];
@@ -62,6 +64,10 @@ export class FakeIptablesKernel implements IptablesIo {
 
   constructor(backend: 'legacy' | 'nft') {
     this.backend = backend;
+  }
+
+  expectLongScript(family: Family, table: TableName): void {
+    this.longScripts.push(`${table}/${family}`);
   }
 
   epoch(): number | null {

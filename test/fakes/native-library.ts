@@ -18,6 +18,7 @@ export const MUTE: NativeLibrary = {
   getsockoptReserved: () => Promise.resolve(-1),
   reserve: () => null,
   discard: () => undefined,
+  trim: () => undefined,
   addressOf: () => 0n,
   flock: () => -1,
   setsockopt: () => 0,

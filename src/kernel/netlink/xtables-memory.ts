@@ -6,12 +6,14 @@ import { ENTRIES_AT } from './xtables-socket.js';
 /** Room for what a table grows by, before its memory is made anew: a part of its size, and some bytes. */
 const SLACK = { part: 16, bytes: 64 * 1024 } as const;
 
+const TRIM_FROM = 1024 * 1024;
+
 /** At most one piece for each table. */
 export class XtablesMemory {
   readonly #free = new Map<string, Buffer>();
-  readonly #library: Pick<NativeLibrary, 'discard'>;
+  readonly #library: Pick<NativeLibrary, 'discard' | 'trim'>;
 
-  constructor(library: Pick<NativeLibrary, 'discard'>) {
+  constructor(library: Pick<NativeLibrary, 'discard' | 'trim'>) {
     this.#library = library;
   }
 
@@ -20,6 +22,8 @@ export class XtablesMemory {
     const key = `${table}/${family}`;
     const free = this.#free.get(key);
     this.#free.delete(key);
+    // A large table is about to fill megabytes, after a start or a storm: what those left free can go first.
+    if (size >= TRIM_FROM) this.#library.trim();
     return free !== undefined && free.length >= ENTRIES_AT + size ? free : XtablesMemory.allocate(size);
   }
 

@@ -23,6 +23,8 @@ export interface IptablesIo {
    * False also where that cannot be told.
    */
   isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean>;
+  /** Says that so much of a table changes that its script will be a long one: what is kept for short ones can go. */
+  expectLongScript?(family: Family, table: TableName): void;
   /** A number that moves when another program may have changed any table; null where that cannot be told. */
   epoch(): number | null;
 }

@@ -48,6 +48,9 @@ const READ_BY_TAGS: ReadonlySet<ResyncReason> = new Set(['start', 'asked for', '
 
 type ResyncReason = 'start' | 'asked for' | 'refresh' | 'post-write' | 'edit of a kernel chain' | 'failed write';
 
+/** A pod changes twenty. */
+const MANY_CHAINS = 128;
+
 /** So many failures in a row on one object, seen with a fresh view, are no accident of other programs any more. */
 const BLAMES_TO_REFUSE = 3;
 
@@ -151,6 +154,7 @@ export class IptablesTable implements RuleTable, Reconciler {
       const isFresh = this.#known === null;
       const known = this.#known ?? (await this.#read());
       const dirty = this.#desired.takeDirty();
+      if (dirty.chains.size >= MANY_CHAINS) this.#options.io.expectLongScript?.(this.family, this.table);
       const plan = await this.#plan(known, dirty, isFresh);
       if (plan.needsFreshView) {
         this.#desired.putBack(dirty);

@@ -102,6 +102,12 @@ export class LegacyIptablesIo implements IptablesIo {
     return kept.isCompared;
   }
 
+  /** See IptablesIo. It will be the tool's, and memory is needed most while it is made. */
+  expectLongScript(family: Family, table: TableName): void {
+    const kept = this.#kept.get(keyOf(family, table));
+    if (kept !== undefined) this.#forget(family, table, kept.blob);
+  }
+
   /** See IptablesIo. */
   epoch(): number | null {
     return this.#options.tool.epoch();

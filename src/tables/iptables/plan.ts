@@ -133,11 +133,12 @@ class Planner {
 
   #writeChain({ name, owner, rendered, inPlaceOf }: ChainWrite): void {
     const { hashes, texts } = rendered;
+    const append = `-A ${name} `;
     let written = 0;
     for (const [index, text] of texts.entries()) {
       const old = inPlaceOf?.[index];
       if (old !== undefined && old === hashes[index]) continue;
-      this.#script.add(old === undefined ? `-A ${name} ${text}` : `-R ${name} ${index + 1} ${text}`, owner);
+      this.#script.add(old === undefined ? append + text : `-R ${name} ${index + 1} ${text}`, owner);
       written++;
     }
     // Each deletion moves the rest up: the number stays the same.

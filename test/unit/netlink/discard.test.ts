@@ -4,6 +4,14 @@ import { loadNativeLibrary } from '../../../src/kernel/netlink/library.js';
 
 const PAGE = 4096;
 
+test('trim leaves what is in use as it is', () => {
+  const { library, reason } = loadNativeLibrary();
+  if (library === null) throw new Error(reason);
+  const kept = Array.from({ length: 500 }, (_, index) => Buffer.alloc(1000, index));
+  library.trim();
+  expect(kept.every((buffer, index) => buffer.every((byte) => byte === (index & 255)))).toBe(true);
+});
+
 test('discard gives back the whole pages of a buffer, nothing around it, and the buffer can be used again', () => {
   const { library, reason } = loadNativeLibrary();
   if (library === null) throw new Error(reason);

@@ -96,9 +96,11 @@ interface Story {
   readonly isLocked?: boolean;
   readonly replace?: () => Promise<boolean>;
   readonly addCounters?: () => Promise<boolean>;
+  /** Told what is done with memory. */
+  readonly onMemory?: (what: string) => void;
 }
 
-function ioOf({ isLocked, replace, addCounters }: Story): {
+function ioOf({ isLocked, replace, addCounters, onMemory }: Story): {
   io: LegacyIptablesIo;
   toTool: string[];
   held: () => number;
@@ -117,7 +119,10 @@ function ioOf({ isLocked, replace, addCounters }: Story): {
           memory.copy(into);
           return Promise.resolve(true);
         },
-        firstEntries: () => Promise.resolve(null),
+        firstEntries: () => {
+          onMemory?.('asked for its stamp');
+          return Promise.resolve(null);
+        },
         replace: replace ?? (() => Promise.resolve(true)),
         addCounters: addCounters ?? (() => Promise.resolve(true)),
       },
@@ -134,7 +139,7 @@ function ioOf({ isLocked, replace, addCounters }: Story): {
     },
     sets: { find: () => null },
     clock: new FakeClock(),
-    memory: new XtablesMemory(MUTE),
+    memory: new XtablesMemory({ ...MUTE, discard: () => onMemory?.('given back') }),
     readTags: unused,
     tool: {
       save: unused,
@@ -177,6 +182,24 @@ describe('writes', () => {
     for (const go of waiting) go();
     await Promise.all(writes);
     expect(held()).toBe(0);
+  });
+
+  test('a long script is to come: the table that was kept is given back, once, and read again by the next write', async () => {
+    const said: string[] = [];
+    const { io } = ioOf({ onMemory: (what) => said.push(what) });
+    io.expectLongScript(4, 'filter');
+    expect(said).toEqual([]);
+    await io.restore(4, SCRIPT);
+    io.expectLongScript(6, 'filter');
+    io.expectLongScript(4, 'raw');
+    expect(said).toEqual([]);
+    io.expectLongScript(4, 'filter');
+    io.expectLongScript(4, 'filter');
+    expect(said).toEqual(['given back']);
+    await io.restore(4, SCRIPT);
+    expect(said).toEqual(['given back']);
+    await io.restore(4, SCRIPT);
+    expect(said.slice(1)).toEqual(['asked for its stamp', 'given back']);
   });
 
   test('counters cannot be added: somebody wrote meanwhile, the table is to be read again', async () => {

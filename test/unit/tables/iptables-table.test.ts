@@ -36,6 +36,21 @@ describe.each(['legacy', 'nft'] as const)('IptablesTable (%s)', (backend) => {
     expect(second.operations).toEqual([]);
   });
 
+  it.each([
+    [20, []],
+    [200, ['filter/4']],
+  ])('says that a long script is to come before it is made, %s chains', async (chains, expected) => {
+    const { table, apply, kernel } = setUp({ backend });
+    table.setInsertedRules('INPUT', [jump('cali-INPUT')]);
+    const names = Array.from({ length: chains }, (_, index) => `cali-${index}`);
+    table.setChain(chain('cali-INPUT', ...names.map(jump)));
+    await apply();
+    kernel.longScripts.length = 0;
+    for (const name of names) table.setChain(chain(name, act('accept')));
+    await apply();
+    expect(kernel.longScripts).toEqual(expected);
+  });
+
   it('writes only the changed chain, without reading again', async () => {
     const { table, apply, kernel, rules } = setUp({ backend });
     program(table);
