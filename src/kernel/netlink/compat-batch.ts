@@ -1,6 +1,7 @@
 // Builds one nf_tables transaction on a table of iptables-nft. Its rules are long (each carries a comment of 256 bytes)
 // and alike, so they are copies of forms into which texts are put, in pieces of memory that are used again.
 import { BugError } from '../../base/errors.js';
+import { loadNativeLibrary } from './library.js';
 import { FLAG, MessageWriter } from './message.js';
 import type { ChainHook } from './nf-batch.js';
 import {
@@ -189,8 +190,11 @@ export class CompatBatch {
 
   /** Gives the memory back, once the kernel has what is in it. The batch is of no use afterwards. */
   release(): void {
+    const { library } = loadNativeLibrary();
     for (const { bytes } of this.#pieces.splice(0)) {
       if (spare.length < MAX_SPARE && bytes.length === PIECE_BYTES) spare.push(bytes);
+      // V8 collects it late: outside of its heap it sees no need to.
+      else library?.discard(bytes);
     }
   }
 
