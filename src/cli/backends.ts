@@ -5,7 +5,6 @@ import { IpSetCleanup } from '../ipsets/cleanup.js';
 import { IpSetPlane } from '../ipsets/ip-set-plane.js';
 import type { IpSetReconciler } from '../ipsets/ip-sets.js';
 import { hostFiles } from '../kernel/files.js';
-import { limitHeapGrowth } from '../kernel/heap-growth.js';
 import type { FamilyTables } from '../managers/static-rules.js';
 import type { DataplaneConfig } from '../model/config.js';
 import { FAMILIES, type Family, TABLE_NAMES, type TableName } from '../model/family.js';
@@ -117,7 +116,6 @@ function sharedByTable<T>(config: DataplaneConfig): ReadonlyMap<TableName, Share
 /** Tables and sets by iptables and ipset. */
 export async function createIptablesBackends(options: BackendOptions, variant: 'legacy' | 'nft'): Promise<Backends> {
   const { config, features, access, clock, log, onOperation } = options;
-  limitHeapGrowth();
   const refreshIntervalMs = config.refreshIntervalMs.iptables;
   const command = new CommandIptablesIo({
     runner: access.runner,
