@@ -9,7 +9,6 @@ import type { DataplaneInput, RunningDataplane } from '../driver/session-driver.
 import { EndpointStatusFiles } from '../driver/status-files.js';
 import { InterfaceMonitor } from '../interfaces/interface-monitor.js';
 import { hostFiles } from '../kernel/files.js';
-import { limitHeapGrowth } from '../kernel/heap-growth.js';
 import type { DataplaneConfig } from '../model/config.js';
 import type { Reconciler } from '../model/reconciler.js';
 import type { ConfigUpdate } from '../protocol/gen/felix/felixbackend_pb.js';
@@ -178,11 +177,7 @@ export async function buildDataplane(
     onWorkloadStatuses: (list) => {
       for (const status of list) statusFiles.report(status);
     },
-    onInSync: () => {
-      statusFiles.inSync();
-      // What is to be kept is there. Scripts of iptables leave much garbage, and would get it room without need.
-      if (parts.backends.planes.size === 0) limitHeapGrowth();
-    },
+    onInSync: () => statusFiles.inSync(),
     stop: async () => {
       driverMetrics.measureBy(null);
       monitor.stop();
