@@ -1,5 +1,5 @@
-// Buffer's own writers and readers of texts, without the checks of `write` and `toString`, which cost more than short texts do. Node has them on
-// every Buffer since its first releases, but only its C++ side is documented.
+// Buffer's own writers and readers of texts, without the checks of `write` and `toString`, which cost more than short
+// texts do. Node has them on every Buffer since its first releases, but only its C++ side is documented.
 
 interface TextWriters {
   utf8Write(text: string, at: number): number;

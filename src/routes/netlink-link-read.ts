@@ -1,6 +1,6 @@
 // Reads RTM_NEWLINK messages where they lie in the receive buffer: nodes have thousands of links, and a message has some
 // fifty attributes and settings of which few are asked for. Pure.
-import { parseAttributes, textAt } from '../kernel/netlink/message.js';
+import { ATTRIBUTE_HEADER_LENGTH, parseAttributes, textAt } from '../kernel/netlink/message.js';
 import { addressText, macText } from '../kernel/netlink/rtnetlink.js';
 import { attributeEnd, attributeType, findAttribute, type ReceivedBytes } from '../kernel/netlink/scan.js';
 import type { InterfaceNames } from './netlink-read.js';
@@ -10,7 +10,6 @@ const IFF_UP = 0x1;
 const IFF_RUNNING = 0x40;
 /** struct ifinfomsg. */
 const LINK_HEADER_LENGTH = 16;
-const ATTRIBUTE_HEADER_LENGTH = 4;
 const IFLA = { address: 1, name: 3, mtu: 4, linkInfo: 18, familySettings: 26 } as const;
 const LINK_INFO = { kind: 1, data: 2 } as const;
 const VXLAN = { id: 1, group: 2, link: 3, local: 4, learning: 7, port: 15, group6: 16, local6: 17 } as const;

@@ -1,7 +1,7 @@
 // Reads rtnetlink's binary messages into the types of `route-kernel`. Pure; messages without what they must have are
 // left out.
 import type { Family } from '../model/family.js';
-import { parseAttributes } from '../kernel/netlink/message.js';
+import { ATTRIBUTE_HEADER_LENGTH, parseAttributes } from '../kernel/netlink/message.js';
 import { AF, addressText, addressTextAt, macText } from '../kernel/netlink/rtnetlink.js';
 import { attributeEnd, attributeType, findAttribute, type ReceivedBytes } from '../kernel/netlink/scan.js';
 import type {
@@ -17,7 +17,6 @@ import type {
 /** Interface index → name. */
 export type InterfaceNames = (ifindex: number) => string | null;
 
-const ATTRIBUTE_HEADER_LENGTH = 4;
 const IFA = { address: 1, local: 2 } as const;
 
 /** An RTM_NEWADDR payload. */
@@ -142,6 +141,7 @@ export function readNetlinkRoute(
 
 function readGateway(gateway: Buffer | undefined, via: Buffer | undefined): string | null {
   if (gateway !== undefined) return addressText(gateway);
+  // RTA_VIA: address family, then the address.
   return via === undefined ? null : addressText(via.subarray(2));
 }
 

@@ -110,7 +110,7 @@ export class CompatBatch {
       return;
     }
     this.#message(MESSAGE.newChain, FLAG.create, (writer) => {
-      const number = HOOKS.indexOf(base.hook);
+      const number = HOOKS.ip.indexOf(base.hook);
       if (number < 0) throw new BugError(`${base.hook} is no hook`);
       writer
         .attributeString(CHAIN.table, this.#table)

@@ -6,7 +6,8 @@ import { BugError } from '../../base/errors.js';
 
 /** struct nlmsghdr: length, type, flags, sequence, port id. */
 export const HEADER_LENGTH = 16;
-const ATTRIBUTE_HEADER_LENGTH = 4;
+/** struct nlattr: 16-bit length (header included, padding not), 16-bit type. */
+export const ATTRIBUTE_HEADER_LENGTH = 4;
 /** Offset of nlmsg_seq in a header. */
 const SEQUENCE_OFFSET = 8;
 

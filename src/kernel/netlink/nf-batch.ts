@@ -7,6 +7,7 @@ import {
   BATCH_BEGIN,
   BATCH_END,
   CHAIN,
+  FAMILY,
   HOOK,
   HOOKS,
   MESSAGE,
@@ -17,7 +18,6 @@ import {
 } from './nf-numbers.js';
 import { type Batch, type ElementChange, encodeElement } from './nf-tables.js';
 
-const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
 const SET = {
   table: 1,
   name: 2,
@@ -30,7 +30,6 @@ const SET = {
   userData: 13,
 } as const;
 const ELEMENT_LIST = { table: 1, set: 2, elements: 3 } as const;
-const ARP_HOOKS: readonly string[] = ['input', 'output'];
 /** The list of elements is one attribute with a 16-bit length; the longest element takes about 70 bytes. */
 const ELEMENTS_PER_MESSAGE = 800;
 
@@ -94,7 +93,7 @@ export class NfBatch {
       .attributeString(CHAIN.table, this.table)
       .attributeString(CHAIN.name, name);
     if (base !== undefined) {
-      const number = (this.family === 'arp' ? ARP_HOOKS : HOOKS).indexOf(base.hook);
+      const number = HOOKS[this.family].indexOf(base.hook);
       if (number < 0) throw new BugError(`${base.hook} is no hook of ${this.family}`);
       writer
         .nested(CHAIN.hook, (hook) =>

@@ -1,6 +1,7 @@
 // The chains of one nf_tables table, from the bytes of a dump. The kernel dumps those of all tables of a family: a node
 // has thousands, and four tables of iptables-nft are read one after the other.
 import { attributeText, parseAttributes, textAt } from './message.js';
+import { CHAIN, HOOK } from './nf-numbers.js';
 import {
   attributeEnd,
   attributeType,
@@ -10,8 +11,6 @@ import {
   RepeatedText,
 } from './scan.js';
 
-const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, uses: 6, type: 7 } as const;
-const HOOK = { number: 1, priority: 2 } as const;
 /** struct nfgenmsg. */
 const MESSAGE_HEADER_LENGTH = 4;
 const ACCEPT = 1;

@@ -1,6 +1,6 @@
 // The expressions of nf_tables rules as bytes: what nft makes of a rule's text (include/uapi/linux/netfilter/nf_tables.h;
 // kept equal to nft 1.0.6 by test/kernel/nft-compile.test.ts).
-import { MessageWriter } from './message.js';
+import { ATTRIBUTE_HEADER_LENGTH, MessageWriter } from './message.js';
 
 /** Fields that `meta` loads. */
 export const META = { mark: 3, iifname: 6, oifname: 7, protocol: 16 } as const;
@@ -47,7 +47,6 @@ export type Expression =
   | { readonly kind: 'limit'; readonly rate: number; readonly seconds: number; readonly burst: number }
   | { readonly kind: 'log'; readonly group: number; readonly prefix: string; readonly bytes: number };
 
-const ATTRIBUTE_HEADER_LENGTH = 4;
 const LIST_ELEMENT = 1;
 const ZERO_COUNT = Buffer.alloc(8);
 const EXPRESSION = { name: 1, data: 2 } as const;

@@ -1,9 +1,8 @@
 // The generation id of nf_tables, asked over whatever socket is open.
 import { FLAG, MessageWriter, parseAttributes } from './message.js';
+import { MESSAGE, SUBSYSTEM } from './nf-numbers.js';
 import { type NetlinkSocket, throwFailure } from './socket.js';
 
-const SUBSYSTEM = 10 << 8;
-const MESSAGE = { newGeneration: 15, getGeneration: 16 } as const;
 const GENERATION_ID = 1;
 
 /**

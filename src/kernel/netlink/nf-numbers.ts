@@ -1,4 +1,4 @@
-// Numbers of nf_tables messages and attributes that more than one builder of transactions writes
+// Numbers of nf_tables messages and attributes that more than one builder of transactions or reader needs
 // (include/uapi/linux/netfilter/nf_tables.h, nfnetlink.h).
 
 /** NFNL_SUBSYS_NFTABLES, as the marks of a batch say it and as message types have it. */
@@ -19,11 +19,21 @@ export const MESSAGE = {
   deleteSet: 11,
   newElement: 12,
   deleteElement: 14,
+  newGeneration: 15,
+  getGeneration: 16,
 } as const;
 /** Attributes of tables, chains, their hooks, and rules. */
 export const TABLE = { name: 1, flags: 2 } as const;
-export const CHAIN = { table: 1, name: 3, hook: 4, type: 7 } as const;
+export const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, uses: 6, type: 7 } as const;
 export const HOOK = { number: 1, priority: 2 } as const;
 export const RULE = { table: 1, chain: 2, expressions: 4, compat: 5, userData: 7 } as const;
-/** Hooks of the IP families, by their number. */
-export const HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'output', 'postrouting'];
+/** nfgen_family by nft's names. */
+export const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
+const IP_HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'output', 'postrouting'];
+const ARP_HOOKS: readonly string[] = ['input', 'output'];
+/** Hooks of a family, by their number. */
+export const HOOKS: Readonly<Record<keyof typeof FAMILY, readonly string[]>> = {
+  ip: IP_HOOKS,
+  ip6: IP_HOOKS,
+  arp: ARP_HOOKS,
+};

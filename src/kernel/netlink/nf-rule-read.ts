@@ -1,9 +1,9 @@
 // What the rules of an nf_tables table are known by, from the bytes of a dump: tables have ten thousands of rules, and
 // of each only a few bytes of its comment count.
 import { textAt } from './message.js';
+import { RULE } from './nf-numbers.js';
 import { attributeEnd, attributeType, type MessageVisitor, RepeatedText } from './scan.js';
 
-const RULE = { table: 1, chain: 2, userData: 7 } as const;
 /** struct nfgenmsg. */
 const MESSAGE_HEADER_LENGTH = 4;
 /** User data of nft: 8-bit type, 8-bit length, value; the comment is of this type. */

@@ -5,6 +5,7 @@ import type { NativeLibrary } from './library.js';
 import { attributeText, FLAG, forEachAttribute, MessageWriter, parseAttributes } from './message.js';
 import { ChainReader, type ListedBase } from './nf-chain-read.js';
 import { askGeneration } from './nf-generation.js';
+import { CHAIN, FAMILY, HOOKS, RULE, SUBSYSTEM, TABLE } from './nf-numbers.js';
 import { NO_RULES, RuleTagReader } from './nf-rule-read.js';
 import { createElementReader, keyTypeName, type ListedElement } from './nf-set-read.js';
 import { TaggedRuleReader } from './nf-tagged-rules.js';
@@ -12,12 +13,7 @@ import type { MessageVisitor } from './scan.js';
 import { interrupted, NETLINK, NetlinkSocket, RETRY_ERRNOS, type Slices } from './socket.js';
 import type { TaggedRules } from './tagged-rules.js';
 
-const SUBSYSTEM = 10 << 8;
 const GET = { table: 1, chain: 4, rule: 7, set: 10, element: 13, flowtable: 23 } as const;
-const FAMILY = { ip: 2, ip6: 10, arp: 3 } as const;
-const TABLE_NAME = 1;
-const CHAIN = { table: 1, name: 3 } as const;
-const RULE = { table: 1, chain: 2 } as const;
 const SET = { table: 1, name: 2, flags: 3, keyType: 4, dataType: 6 } as const;
 const ELEMENT_LIST = { table: 1, set: 2 } as const;
 const FLOWTABLE = { table: 1, name: 2, hook: 3 } as const;
@@ -33,8 +29,6 @@ const FLAG_NAMES: readonly (readonly [number, string])[] = [
   [32, 'dynamic'],
 ];
 const VERDICT_DATA_TYPE = 0xffffff00;
-const HOOKS = ['prerouting', 'input', 'forward', 'output', 'postrouting'];
-const ARP_HOOKS = ['input', 'output'];
 const ENOENT = 2;
 const UNSUPPORTED: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'EINVAL']);
 const DUMP_ATTEMPTS = 5;
@@ -140,7 +134,7 @@ export class NfTablesReader {
 
   #tables(family: NfTablesFamily): string[] {
     const names: string[] = [];
-    this.#dump(GET.table, family, (attributes) => names.push(attributeText(attributes.get(TABLE_NAME))));
+    this.#dump(GET.table, family, (attributes) => names.push(attributeText(attributes.get(TABLE.name))));
     return names;
   }
 
@@ -176,7 +170,7 @@ export class NfTablesReader {
   }
 
   #chains(family: NfTablesFamily, table: string): ChainReader {
-    const chains = new ChainReader(table, family === 'arp' ? ARP_HOOKS : HOOKS);
+    const chains = new ChainReader(table, HOOKS[family]);
     this.#socket.scan(
       this.#request(GET.chain, family, () => undefined),
       chains.visit,

@@ -2,6 +2,7 @@
 // xtables inside the rule, newer releases as user data.
 import { readUserComment } from './nf-rule-read.js';
 import { textAt } from './message.js';
+import { RULE } from './nf-numbers.js';
 import {
   attributeEnd,
   attributeType,
@@ -12,7 +13,6 @@ import {
 } from './scan.js';
 import { type TaggedRules, TaggedRulesBuilder } from './tagged-rules.js';
 
-const RULE = { table: 1, chain: 2, expressions: 4, userData: 7 } as const;
 /** struct nfgenmsg. */
 const MESSAGE_HEADER_LENGTH = 4;
 const EXPRESSION = { name: 1, data: 2 } as const;

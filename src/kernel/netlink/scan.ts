@@ -1,9 +1,7 @@
 // Reads netlink messages where they lie in the receive buffer: no view, map or text for each attribute. For listings of
 // ten thousands of objects; everything else is read with `message.ts`.
-import { HEADER_LENGTH } from './message.js';
+import { ATTRIBUTE_HEADER_LENGTH, HEADER_LENGTH } from './message.js';
 
-/** struct nlattr: 16-bit length (header included, padding not), 16-bit type. */
-const ATTRIBUTE_HEADER_LENGTH = 4;
 const TYPE_MASK = 0x3fff;
 
 /** A receive buffer, as bytes and as little-endian words. Netlink starts everything at a multiple of four bytes. */
