@@ -18,6 +18,26 @@ const beside = (filter, target) => ({
   },
 });
 
+/**
+ * Parts of libraries that nothing here uses and that load a dozen of Node's own modules (https, zlib, cluster, worker
+ * threads): clients of a push gateway, metrics of Node itself, log files written by other threads.
+ */
+const UNUSED = {
+  'prom-client': /^\.\/lib\/(pushgateway|cluster|defaultMetrics)$/,
+  pino: /^\.\/(lib\/)?transport$/,
+};
+const withoutUnused = {
+  name: 'without unused',
+  setup: (context) => {
+    for (const [library, filter] of Object.entries(UNUSED)) {
+      context.onResolve({ filter }, ({ path, importer }) =>
+        importer.includes(`/node_modules/${library}/`) ? { path, namespace: 'unused' } : undefined,
+      );
+    }
+    context.onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: '' }));
+  },
+};
+
 const PROGRAM = 'felix-dataplane.cjs';
 const RELAY_GRPC = 'relay-grpc.cjs';
 
@@ -41,7 +61,7 @@ for (const { source, target, plugins } of entries) {
     format: 'cjs',
     // koffi loads a .node file, the gRPC extras .proto files of their own; all three are optional at run time.
     external: ['koffi', 'grpc-health-check', '@grpc/reflection'],
-    plugins,
+    plugins: [withoutUnused, ...plugins],
     // V8 keeps the text, and reads it whole at each start. Lines stay short enough for a stack trace to name a place.
     minifyWhitespace: true,
     lineLimit: 120,

@@ -34,11 +34,15 @@ interface Ended {
 function runAsFelix(
   program: string,
   until: string,
-  { health = 'off', then = () => Promise.resolve() }: { health?: string; then?: () => Promise<void> } = {},
+  {
+    health = 'off',
+    environment = {},
+    then = () => Promise.resolve(),
+  }: { health?: string; environment?: Record<string, string>; then?: () => Promise<void> } = {},
 ): Promise<Ended> {
   const child = spawn(program, [], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
-    env: { DATAPLANE_HEALTH: health, DATAPLANE_KERNEL_DRIVER: 'spawn', PATH: process.env['PATH'] },
+    env: { DATAPLANE_HEALTH: health, DATAPLANE_KERNEL_DRIVER: 'spawn', PATH: process.env['PATH'], ...environment },
   });
   const [, stdout, stderr, toDriver] = child.stdio;
   let output = '';
@@ -125,6 +129,27 @@ describe('the collected folder', () => {
       console.log(new vm.Script(text, { filename: file, cachedData: readFileSync(file + '.cache') }).cachedDataRejected);`;
     const run = spawnSync(join(runtime, 'node'), ['-e', script], { encoding: 'utf8' });
     expect(run.stdout).toBe('false\n');
+  });
+
+  it("changes V8's flags when it has loaded what it needs of Node: cached data of those modules is for the flags before", async () => {
+    const preload = join(folder, 'preload.cjs');
+    writeFileSync(
+      preload,
+      `const v8 = require('node:v8');
+      const loaded = () => process.moduleLoadList.filter((name) => name.startsWith('NativeModule'));
+      const { setFlagsFromString } = v8;
+      v8.setFlagsFromString = (flag) => {
+        const before = new Set(loaded());
+        v8.setFlagsFromString = setFlagsFromString;
+        process.once('exit', () =>
+          console.log('modules after the flags: [' + loaded().filter((name) => !before.has(name)) + ']'));
+        setFlagsFromString(flag);
+      };`,
+    );
+    const program = join(root, 'bin/felix-dataplane');
+    const environment = { NODE_OPTIONS: `--require=${preload}` };
+    const { output } = await runAsFelix(program, 'starts in driver mode', { environment });
+    expect(output).toContain('modules after the flags: []');
   });
 
   it('runs as a driver, with its broker, until Felix goes away', async () => {
