@@ -7,8 +7,9 @@ import { RouteTableReconciler } from '../../../src/routes/route-table-reconciler
 import { FakeClock } from '../../fakes/clock.js';
 import { FakeRouteKernel, fakeLink, fakeRoute } from '../../fakes/route-kernel.js';
 
-const INTERFACES = ['cali1', 'cali2', 'cali3', 'eth0'] as const;
-const CLASSES: readonly RouteClass[] = ['local-workload', 'vxlan-same-subnet', 'no-encap'];
+const WORKLOAD_INTERFACES = ['cali1', 'cali2', 'cali3'] as const;
+const INTERFACES = [...WORKLOAD_INTERFACES, 'eth0'] as const;
+const NETWORK_CLASSES = ['vxlan-same-subnet', 'no-encap'] as const satisfies readonly RouteClass[];
 const DESTINATIONS = ['10.65.0.1/32', '10.65.0.2/32', '10.65.0.3/32', '10.65.1.0/26'] as const;
 
 type Step =
@@ -21,11 +22,19 @@ type Step =
   | { readonly do: 'wait' | 'restart' };
 
 const name = fc.constantFrom(...INTERFACES);
-const routeClass = fc.constantFrom(...CLASSES);
 const dst = fc.constantFrom(...DESTINATIONS);
+/** A class and an interface that it can be wanted on: a workload's route is never wanted on another interface than its own. */
+const place = fc.oneof(
+  fc.record({ routeClass: fc.constant('local-workload' as const), name: fc.constantFrom(...WORKLOAD_INTERFACES) }),
+  fc.record({ routeClass: fc.constantFrom(...NETWORK_CLASSES), name }),
+);
 const step: fc.Arbitrary<Step> = fc.oneof(
-  fc.record({ do: fc.constant('set' as const), routeClass, name, dsts: fc.uniqueArray(dst) }),
-  fc.record({ do: fc.constantFrom('update' as const, 'remove' as const), routeClass, name, dst }),
+  fc
+    .record({ do: fc.constant('set' as const), place, dsts: fc.uniqueArray(dst) })
+    .map(({ place: where, ...rest }) => ({ ...rest, ...where })),
+  fc
+    .record({ do: fc.constantFrom('update' as const, 'remove' as const), place, dst })
+    .map(({ place: where, ...rest }) => ({ ...rest, ...where })),
   fc.record({
     do: fc.constantFrom('down' as const, 'up' as const, 'recreate' as const, 'flap-unseen' as const),
     name,
