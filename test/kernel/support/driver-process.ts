@@ -28,6 +28,9 @@ export const PATIENCE_MS = 60_000;
 /** How long `nextApply` waits: what comes without an apply (a status, a neighbour) must not be waited for long. */
 const APPLY_MS = 150;
 
+/** The same for the first apply, which a process has to start for. */
+const START_MS = 10_000;
+
 /** The parameters that put a recording into a mode (shared/README.md). */
 export function modeParameters(mode: Mode): Record<string, string> {
   if (mode === 'nftables') return { NFTablesMode: 'Enabled' };
@@ -141,10 +144,11 @@ export class DriverProcess {
     return this.logs.reduce((sum, line) => sum + (line.msg === 'Applied' ? 1 : 0), 0);
   }
 
-  /** Resolves when there were more than `before` applies, at the latest after 150 ms. */
+  /** Resolves when there were more than `before` applies, or it has ended; at the latest after 150 ms, the first after 10 s. */
   async nextApply(before: number): Promise<void> {
-    const deadline = Date.now() + APPLY_MS;
-    while (this.applies <= before && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+    const deadline = Date.now() + (before === 0 ? START_MS : APPLY_MS);
+    while (this.applies <= before && this.isRunning && Date.now() < deadline)
+      await new Promise((resolve) => setTimeout(resolve, 5));
   }
 
   get inSync(): boolean {

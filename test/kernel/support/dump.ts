@@ -17,6 +17,18 @@ const SYSCTL_INTERFACES = /^(cali|tunl0|vxlan|wireguard)/;
 
 const MARK = '@@@';
 
+/** Tables of iptables-nft, which its own tool prints. */
+const IPTABLES_NFT_TABLE = /^table ip6? (filter|nat|mangle|raw|security) /;
+
+/** Where iptables-nft's tables may be large, only the others are listed, each by a start of its own. */
+const LIST_OTHER_NFT_TABLES = `nft list tables | grep -Ev '^table ip6? (filter|nat|mangle|raw|security)$' |
+while read -r table; do nft -s list $table; done`;
+
+/** What one start of `ip` shows of a family; the lines tell by themselves what they are. */
+const LIST_BY_IP = "printf 'route show table all\\nrule show\\nneigh show proxy\\n'";
+const RULE = /^\d+:\s/;
+const PROXY_NEIGHBOUR = /\bproxy\s*$/;
+
 function section(name: string, command: string): string {
   return `echo '${MARK}${name}'; ${command}\n`;
 }
@@ -30,15 +42,10 @@ function script(mode: Mode): string {
   return [
     iptables,
     section('ipset', 'ipset save'),
-    section('tables', 'nft list tables'),
-    section(
-      'nft',
-      "nft list tables | while read -r _ f t; do case \"$f $t\" in 'ip filter'|'ip nat'|'ip mangle'|'ip raw'|'ip security'|'ip6 filter'|'ip6 nat'|'ip6 mangle'|'ip6 raw'|'ip6 security') ;; *) nft -s list table $f $t ;; esac; done",
-    ),
-    section('route4', 'ip -4 route show table all'),
-    section('route6', 'ip -6 route show table all'),
-    section('rule', 'ip -4 rule; ip -6 rule'),
-    section('neigh', 'ip neigh show nud permanent; ip -6 neigh show proxy; ip -4 neigh show proxy'),
+    section('nft', mode === 'nftables' ? 'nft -s list ruleset' : LIST_OTHER_NFT_TABLES),
+    section('ip4', `${LIST_BY_IP} | ip -4 -batch -`),
+    section('ip6', `${LIST_BY_IP} | ip -6 -batch -`),
+    section('permanent', 'ip neigh show nud permanent'),
     section('fdb', 'bridge fdb show'),
     section('qdisc', 'tc qdisc show'),
     section('links', 'ip -j -d addr show'),
@@ -134,9 +141,10 @@ function normaliseNft(text: string): string {
       elements = null;
     }
   }
-  tables.sort((a, b) => (a.header < b.header ? -1 : 1));
+  const own = tables.filter(({ header }) => !IPTABLES_NFT_TABLE.test(header));
+  own.sort((a, b) => (a.header < b.header ? -1 : 1));
   return joined(
-    tables.flatMap((table) => [
+    own.flatMap((table) => [
       table.header,
       ...[...table.blocks].sort((a, b) => ((a[0] ?? '') < (b[0] ?? '') ? -1 : 1)).flat(),
       '}',
@@ -222,6 +230,8 @@ function normaliseRoutes(text: string): string {
         .filter(
           (line) =>
             !/^(local|broadcast|multicast|anycast) /.test(line) &&
+            !RULE.test(line) &&
+            !PROXY_NEIGHBOUR.test(line) &&
             !line.startsWith('fe80::') &&
             !line.startsWith('ff00::'),
         ),
@@ -238,14 +248,22 @@ export async function dumpKernel(namespace: Namespace, mode: Mode): Promise<Kern
     parts.set(part.slice(0, end), part.slice(end + 1));
   }
   const text = (name: string): string => parts.get(name) ?? '';
-  const sortedLines = (name: string): string => joined(sorted(lines(text(name)).map((line) => line.trimEnd())));
+  const byFamily = lines(text('ip4') + text('ip6'));
   const dump: KernelDump = {
     ipset: normaliseIpset(text('ipset')),
     nft: normaliseNft(text('nft')),
-    route4: normaliseRoutes(text('route4')),
-    route6: normaliseRoutes(text('route6')),
-    rule: joined(lines(text('rule')).sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10))),
-    neigh: sortedLines('neigh'),
+    route4: normaliseRoutes(text('ip4')),
+    route6: normaliseRoutes(text('ip6')),
+    rule: joined(
+      byFamily.filter((line) => RULE.test(line)).sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10)),
+    ),
+    neigh: joined(
+      sorted(
+        [...lines(text('permanent')), ...byFamily.filter((line) => PROXY_NEIGHBOUR.test(line))].map((line) =>
+          line.trimEnd(),
+        ),
+      ),
+    ),
     fdb: joined(
       sorted(
         lines(text('fdb'))
