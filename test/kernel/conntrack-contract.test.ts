@@ -1,11 +1,10 @@
 // Flows of an address are removed alike by the conntrack tool and by netlink: few IPv4 addresses by the kernel's
 // filters, all others, and those of a kernel without filters, by a listing.
-import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createNamespace, type Namespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/conntrack-story.ts');
+const PROGRAM = testProgram('conntrack-story');
 /** More than one batch of deletions. */
 const FLOWS = 300;
 
@@ -22,7 +21,7 @@ afterEach(async () => {
 test.each(['command', 'netlink', 'netlink-many', 'netlink-old'])(
   '%s removes what an address started and what it answered, and nothing else',
   async (kind) => {
-    const output = await namespace.run([TSX, PROGRAM, kind, `${FLOWS}`], { timeoutMs: 100_000 });
+    const output = await namespace.run([...PROGRAM, kind, `${FLOWS}`], { timeoutMs: 100_000 });
     expect(JSON.parse(output)).toEqual({
       left: [
         'src=10.0.0.1 dst=10.65.0.20 sport=1002',

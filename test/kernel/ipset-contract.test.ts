@@ -1,17 +1,16 @@
 // The IP set seam and a plane over it, through the ipset program and through netlink: one story, the same results.
-import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createNamespace, type Namespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/ipset-story.ts');
+const PROGRAM = testProgram('ipset-story');
 
 const namespaces: Namespace[] = [];
 
 async function play(kind: 'command' | 'netlink'): Promise<Record<string, unknown>> {
   const namespace = await createNamespace('ipsetio');
   namespaces.push(namespace);
-  return JSON.parse(await namespace.run([TSX, PROGRAM, kind], { timeoutMs: 100_000 })) as Record<string, unknown>;
+  return JSON.parse(await namespace.run([...PROGRAM, kind], { timeoutMs: 100_000 })) as Record<string, unknown>;
 }
 
 afterEach(async () => {

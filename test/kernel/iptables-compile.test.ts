@@ -1,14 +1,13 @@
 // What we write by netlink in iptables-nft mode is, byte by byte, what iptables-nft-restore writes: every form that
 // rules have, and every script of every recording.
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { recordingNames } from '../fixtures/recording.js';
 import { createNamespace } from './support/namespace.js';
 import { formsByTable, formsOf, hooksOf } from './support/rule-forms.js';
 import { type FamilyScript, restoreScripts, setsOf } from './support/restore-scripts.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/iptables-compile.ts');
+const PROGRAM = testProgram('iptables-compile');
 
 interface Finding {
   readonly isCompiled: boolean;
@@ -20,7 +19,7 @@ async function play(scripts: readonly FamilyScript[]): Promise<Finding[]> {
   const namespace = await createNamespace('iptcomp');
   try {
     await namespace.run(['ipset', 'restore'], { input: setsOf(scripts) });
-    return JSON.parse(await namespace.run([TSX, PROGRAM], { input: JSON.stringify(scripts) })) as Finding[];
+    return JSON.parse(await namespace.run(PROGRAM, { input: JSON.stringify(scripts) })) as Finding[];
   } finally {
     await namespace.remove();
   }

@@ -8,9 +8,9 @@ import { recordingNames } from '../fixtures/recording.js';
 import { createNamespace } from './support/namespace.js';
 import { formsByTable, formsOf, hooksOf } from './support/rule-forms.js';
 import { type FamilyScript, restoreScripts, setsOf } from './support/restore-scripts.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/legacy-compile.ts');
+const PROGRAM = testProgram('legacy-compile');
 
 interface Finding {
   readonly isOwn: boolean;
@@ -23,7 +23,7 @@ async function play(scripts: readonly FamilyScript[]): Promise<Finding[]> {
   const folder = mkdtempSync(join(tmpdir(), 'fdp-legcomp-'));
   try {
     await namespace.run(['ipset', 'restore'], { input: setsOf(scripts) });
-    const program = ['env', `XTABLES_LOCKFILE=${join(folder, 'lock')}`, TSX, PROGRAM];
+    const program = ['env', `XTABLES_LOCKFILE=${join(folder, 'lock')}`, ...PROGRAM];
     return JSON.parse(await namespace.run(program, { input: JSON.stringify(scripts) })) as Finding[];
   } finally {
     await namespace.remove();

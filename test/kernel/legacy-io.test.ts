@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createNamespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/legacy-io.ts');
+const PROGRAM = testProgram('legacy-io');
 
 interface Written {
   readonly reads: number;
@@ -40,7 +40,7 @@ beforeAll(async () => {
   const namespace = await createNamespace('legio');
   const folder = mkdtempSync(join(tmpdir(), 'fdp-legio-'));
   try {
-    const program = ['env', `XTABLES_LOCKFILE=${join(folder, 'lock')}`, TSX, PROGRAM];
+    const program = ['env', `XTABLES_LOCKFILE=${join(folder, 'lock')}`, ...PROGRAM];
     told = JSON.parse(await namespace.run(program)) as Told;
   } finally {
     await namespace.remove();

@@ -1,9 +1,8 @@
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createNamespace, type Namespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/link-sysctls.ts');
+const PROGRAM = testProgram('link-sysctls');
 const INTERFACES = 70;
 
 interface Comparison {
@@ -36,7 +35,7 @@ afterEach(async () => {
 });
 
 async function report(seed: number): Promise<Report> {
-  return JSON.parse(await namespace.run([TSX, PROGRAM, String(seed)])) as Report;
+  return JSON.parse(await namespace.run([...PROGRAM, String(seed)])) as Report;
 }
 
 describe('sysctls by netlink', () => {

@@ -1,9 +1,8 @@
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createNamespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/nft-compile.ts');
+const PROGRAM = testProgram('nft-compile');
 
 const EVERY_FAMILY = [
   'counter accept',
@@ -130,7 +129,7 @@ describe('compileScript', () => {
     async (family) => {
       const namespace = await createNamespace('nftcomp');
       try {
-        const output = await namespace.run([TSX, PROGRAM], { input: script(family) });
+        const output = await namespace.run(PROGRAM, { input: script(family) });
         const { byTool, own, left, isCommitted } = JSON.parse(output) as {
           byTool: Loaded;
           own: Loaded;

@@ -1,10 +1,9 @@
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadRecording } from '../fixtures/recording.js';
 import { createNamespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/nft-listing.ts');
+const PROGRAM = testProgram('nft-listing');
 
 describe('NfTablesReader', () => {
   test.each(['rule-zoo', 'ip-sets', 'vxlan', 'host-endpoint-named', 'dual-stack'])(
@@ -16,7 +15,7 @@ describe('NfTablesReader', () => {
         // The dumps have one element a line without commas, which nft needs back.
         const ruleset = (steps.at(-1)?.['nft.txt'] ?? '').replace(/^(\t\t\t.*)$/gm, '$1,');
         await namespace.run(['nft', '-f', '-'], { input: ruleset });
-        const { byTool, byNetlink } = JSON.parse(await namespace.run([TSX, PROGRAM])) as Record<string, unknown>;
+        const { byTool, byNetlink } = JSON.parse(await namespace.run(PROGRAM)) as Record<string, unknown>;
         expect(byNetlink).toEqual(byTool);
         expect(JSON.stringify(byTool)).toContain('filter-cali-from-wl-dispatch');
       } finally {

@@ -1,10 +1,9 @@
 // Rules of a large table are read chain by chain; what that gives is what one dump gives, and of one moment.
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createNamespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/nft-rule-reads.ts');
+const PROGRAM = testProgram('nft-rule-reads');
 /** The first write, and three commits during each of the two listings. */
 const GENERATIONS = 7;
 
@@ -36,9 +35,7 @@ test.each([
 ])('Rules that are read by %s are those of one moment, also while others commit', async (_way, many) => {
   const namespace = await createNamespace('rulereads');
   try {
-    const { generation, listed, tagged, whole } = JSON.parse(
-      await namespace.run([TSX, PROGRAM, String(many)]),
-    ) as Reads;
+    const { generation, listed, tagged, whole } = JSON.parse(await namespace.run([...PROGRAM, String(many)])) as Reads;
     expect(generation).toBe(GENERATIONS);
     const last = ofGeneration(GENERATIONS, whole);
     expect(last['many']).toBe(`${many}:${Array.from({ length: many }, (_, at) => `many-${at}`).join()}`);

@@ -1,10 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createNamespace, type Namespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/frames.ts');
+const PROGRAM = testProgram('frames');
 const NODE_MAC = '02:00:00:00:00:01';
 
 let node: Namespace;
@@ -40,7 +39,6 @@ afterEach(async () => {
   // A program that has nothing left to watch has ended by itself.
   if (running !== null && running.exitCode === null && running.signalCode === null) {
     const gone = new Promise((resolve) => running.once('exit', resolve));
-    // tsx passes the signal on to the program.
     running.kill('SIGTERM');
     await gone;
   }
@@ -48,7 +46,7 @@ afterEach(async () => {
 });
 
 function start(...args: readonly string[]): void {
-  const [program = '', ...rest] = [...node.enter, TSX, PROGRAM, ...args];
+  const [program = '', ...rest] = [...node.enter, ...PROGRAM, ...args];
   child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'inherit'] });
   child.stdout?.on('data', (chunk: Buffer) => {
     output += chunk.toString('utf8');

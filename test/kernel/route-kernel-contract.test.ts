@@ -1,9 +1,8 @@
-import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createNamespace, type Namespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/route-kernel.ts');
+const PROGRAM = testProgram('route-kernel');
 const HOST = `
 ip link add eth0 address 02:00:00:00:00:01 type veth peer name ext0
 ip addr add 192.168.0.1/24 dev eth0
@@ -21,7 +20,7 @@ async function play(kind: 'command' | 'netlink'): Promise<Record<string, unknown
   const namespace = await createNamespace('rtkernel');
   namespaces.push(namespace);
   await namespace.shell(HOST);
-  return JSON.parse(await namespace.run([TSX, PROGRAM, kind])) as Record<string, unknown>;
+  return JSON.parse(await namespace.run([...PROGRAM, kind])) as Record<string, unknown>;
 }
 
 describe('RouteKernel', () => {

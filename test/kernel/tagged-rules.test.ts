@@ -1,11 +1,10 @@
 // What the readers of both variants' tables get from the kernel is what iptables-save prints.
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { FAMILIES, type TableName } from '../../src/model/family.js';
 import { createNamespace } from './support/namespace.js';
+import { testProgram } from './support/test-program.js';
 
-const TSX = join(import.meta.dirname, '../../node_modules/.bin/tsx');
-const PROGRAM = join(import.meta.dirname, 'programs/tagged-rules.ts');
+const PROGRAM = testProgram('tagged-rules');
 const TABLES: readonly TableName[] = ['filter', 'nat', 'mangle', 'raw'];
 /** More than is copied in place, and than is looked at in one turn of the event loop. */
 const MANY_RULES = 9_000;
@@ -71,7 +70,7 @@ test.each(['legacy', 'nft'])('Rules of iptables-%s are known by what iptables-sa
         expected[`${variant} ${table}/${family}`] = printed(await namespace.run([`${tool}-save`, '-t', table]));
       }
     }
-    const found = JSON.parse(await namespace.run([TSX, PROGRAM])) as Record<string, Known | null>;
+    const found = JSON.parse(await namespace.run(PROGRAM)) as Record<string, Known | null>;
     expect(found).toMatchObject(expected);
     expect(found[`${variant} filter/6`]?.tags['cali-many']).toHaveLength(MANY_RULES);
     expect(found[`${variant} filter/6`]?.others).toEqual({

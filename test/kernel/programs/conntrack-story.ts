@@ -1,5 +1,5 @@
 // Fills the connection-tracking table of its namespace, removes the flows of some addresses, and prints what is left as
-// JSON. Usage: tsx conntrack-story.ts command|netlink|netlink-many|netlink-old FLOWS
+// JSON. Arguments: command|netlink|netlink-many|netlink-old FLOWS
 import { silentLogger } from '../../../src/base/logger.js';
 import { ConntrackNetlink } from '../../../src/kernel/netlink/conntrack.js';
 import { loadNativeLibrary, type NativeLibrary } from '../../../src/kernel/netlink/library.js';

@@ -1,5 +1,5 @@
 // Plays one fixed story through an IpSetIo and a plane over it, in the namespace it is started in, and prints what it
-// saw as JSON. Usage: tsx ipset-story.ts command|netlink
+// saw as JSON. Arguments: command|netlink
 import { silentLogger } from '../../../src/base/logger.js';
 import { ToolError } from '../../../src/base/errors.js';
 import { commandIpSetIo } from '../../../src/ipsets/command-io.js';

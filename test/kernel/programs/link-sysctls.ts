@@ -1,6 +1,6 @@
 // In the namespace it is started in: compares what netlink tells of sysctls with their files, for every sysctl that is
 // written on workload interfaces, and what is written with netlink's help and without. Prints JSON.
-// Usage: tsx link-sysctls.ts SEED; the interfaces are cali0, cali1, ...
+// Arguments: SEED; the interfaces are cali0, cali1, ...
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { silentLogger } from '../../../src/base/logger.js';
 import { InterfaceSysctlsReconciler } from '../../../src/interfaces/interface-sysctls.js';

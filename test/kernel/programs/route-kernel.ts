@@ -1,5 +1,5 @@
 // Runs one fixed story against a RouteKernel in the namespace it is started in, and prints what it saw as JSON.
-// Usage: tsx route-kernel.ts command|netlink
+// Arguments: command|netlink
 import { spawn } from 'node:child_process';
 import { silentLogger } from '../../../src/base/logger.js';
 import type { CommandRunner } from '../../../src/kernel/command.js';
