@@ -16,11 +16,12 @@ import { MAX_WRITE_ATTEMPTS, READ_RETRY_DELAYS_MS, writeRetryDelayMs } from '../
 import type { RuleTable } from '../rule-table.js';
 import type { SharedRenderings } from '../shared-renderings.js';
 import { Turns } from '../turns.js';
+import { BlameCounter } from './blame-counter.js';
 import { renderChain, type RenderedChain } from './hash.js';
 import { isRefusal, type IptablesIo } from './io.js';
 import { equalLists, findDifferences, planTable, type TablePlan } from './plan.js';
 import { parseSave, type KnownTable } from './read.js';
-import { findRefused, probeCleanup, probeScript } from './refusal-search.js';
+import { searchRefused } from './refusal-search.js';
 import type { TextContext } from './render.js';
 import type { LineOwner } from './restore-script.js';
 
@@ -50,9 +51,6 @@ type ResyncReason = 'start' | 'asked for' | 'refresh' | 'post-write' | 'edit of 
 
 /** A pod changes twenty. */
 const MANY_CHAINS = 128;
-
-/** So many failures in a row on one object, seen with a fresh view, are no accident of other programs any more. */
-const BLAMES_TO_REFUSE = 3;
 
 /** The reconciler of one table. */
 export class IptablesTable implements RuleTable, Reconciler {
@@ -325,7 +323,7 @@ export class IptablesTable implements RuleTable, Reconciler {
   ): Promise<boolean> {
     const line = error.failure.inputLine;
     const owner = line === undefined ? null : plan.script.ownerOfLine(line);
-    if (isFresh && blame.count(owner) >= BLAMES_TO_REFUSE && (await this.#giveUpOn(owner, plan, error))) {
+    if (isFresh && blame.isEnough(owner) && (await this.#giveUpOn(owner, plan, error))) {
       blame.nextAtOnce();
       return true;
     }
@@ -373,41 +371,12 @@ export class IptablesTable implements RuleTable, Reconciler {
       const chain = this.#desired.chain(name);
       if (chain !== undefined && chain.refused === undefined) suspects.push(chain);
     }
-    const isAccepted = async (chains: readonly Chain[]): Promise<boolean> => {
-      try {
-        await this.#options.io.restore(this.family, probeScript(this.table, chains, this.#text));
-        return true;
-      } catch (probeError) {
-        if (probeError instanceof ToolError && isRefusal(probeError)) return false;
-        throw probeError;
-      }
-    };
-    if (!isRefusal(error) || !(await isAccepted([]))) return false;
-    const refused = await findRefused(suspects, isAccepted);
-    await this.#options.io.restore(this.family, probeCleanup(this.table));
+    if (!isRefusal(error)) return false;
+    const { io, family, table } = this.#options;
+    const refused = await searchRefused({ io, family, table, text: this.#text }, suspects);
     const closed = refused.filter(({ name }) =>
       this.#refuse(name, `the kernel refuses one of its rules: ${error.message}`),
     );
     return closed.length > 0;
-  }
-}
-
-/** Counts how often in a row the same object made a write fail; errors that name none count as one object. */
-class BlameCounter {
-  #key: string | null = null;
-  #times = 0;
-  #bonus = 0;
-
-  /** Number of failures in a row on this object, this one included. */
-  count(owner: LineOwner | null): number {
-    const key = owner === null ? '' : `${owner.kind} ${owner.name}`;
-    this.#times = key === this.#key ? this.#times + 1 : 1;
-    this.#key = key;
-    return this.#times + this.#bonus;
-  }
-
-  /** One object was given up on: further ones are then refused at their first failure. */
-  nextAtOnce(): void {
-    this.#bonus = BLAMES_TO_REFUSE;
   }
 }
