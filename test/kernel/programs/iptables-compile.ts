@@ -11,15 +11,9 @@ import { systemClock } from '../../../src/kernel/system-clock.js';
 import type { Family } from '../../../src/model/family.js';
 import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import { NetlinkIptablesIo } from '../../../src/tables/iptables/netlink-io.js';
+import type { RestoreFinding } from '../support/restore-comparison.js';
 import { CountingTool } from './counting-tool.js';
 import { dumpRuleset } from './ruleset-dump.js';
-
-/** What was found of one script. */
-interface Finding {
-  readonly isCompiled: boolean;
-  readonly byTool?: string;
-  readonly own?: string;
-}
 
 const { library } = loadNativeLibrary();
 if (library === null) throw new Error('no native library');
@@ -67,7 +61,7 @@ for (const [family, script] of scripts) {
   expected.push([...dump(), ...(await saved())]);
 }
 await directRunner.run({ argv: ['nft', 'flush', 'ruleset'] });
-const findings: Finding[] = [];
+const findings: RestoreFinding[] = [];
 for (const [index, [family, script]] of scripts.entries()) {
   counted.restores = 0;
   await native.restore(family, script);
@@ -76,7 +70,7 @@ for (const [index, [family, script]] of scripts.entries()) {
   const at = own.findIndex((line, position) => line !== byTool[position]);
   const isEqual = at < 0 && own.length === byTool.length;
   const difference = { byTool: byTool[at] ?? '(more lines)', own: own[at] ?? '(fewer lines)' };
-  findings.push({ isCompiled: counted.restores === 0, ...(isEqual ? {} : difference) });
+  findings.push({ isOwn: counted.restores === 0, ...(isEqual ? {} : difference) });
 }
 socket.close();
 console.log(JSON.stringify(findings));

@@ -23,14 +23,8 @@ import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../../src/tables/iptables/io.js';
 import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
 import { HASH_COMMENT_PREFIX } from '../../../src/tables/ownership.js';
+import type { RestoreFinding } from '../support/restore-comparison.js';
 import { CountingTool } from './counting-tool.js';
-
-/** What was found of one script. */
-interface Finding {
-  readonly isOwn: boolean;
-  readonly byTool?: string;
-  readonly own?: string;
-}
 
 const { library } = loadNativeLibrary();
 if (library === null) throw new Error('no native library');
@@ -151,7 +145,7 @@ async function play(io: IptablesIo, after: (index: number, lines: string[]) => v
 }
 
 const expected: string[][] = [];
-const findings: Finding[] = [];
+const findings: RestoreFinding[] = [];
 await play(tool, (_, lines) => void expected.push(lines));
 await play(own, (index, lines) => {
   const byTool = expected[index] ?? [];
