@@ -13,9 +13,11 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
+/** Files of the status folder, but for one that is being written and has no name of its own yet. */
 function files(driver: DriverProcess): string[] {
   try {
-    return readdirSync(join(driver.stateFolder, 'endpoint-status')).sort();
+    const names = readdirSync(join(driver.stateFolder, 'endpoint-status'));
+    return names.filter((name) => !name.startsWith('.')).sort();
   } catch {
     return [];
   }
