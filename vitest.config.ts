@@ -35,6 +35,8 @@ export default defineConfig({
           // Shared machines stall for seconds. What fails twice in a row is a failure; run-tests lists what needed a second try.
           retry: 1,
           pool: 'forks',
+          // As above: namespaces and folders have names of their own, whoever makes them.
+          isolate: false,
           // A third of a test's time is waiting for the kernel, so two processors keep three workers busy.
           maxWorkers: 3,
         },
