@@ -1,10 +1,9 @@
 // Our own writes of legacy tables, while others write them too: what they change stays, whether they take the lock or
 // not, and what the kernel refuses is reported as the tool reports it.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createNamespace } from './support/namespace.js';
+import { temporaryFolder } from './support/processes.js';
 import { testProgram } from './support/test-program.js';
 
 const PROGRAM = testProgram('legacy-io');
@@ -38,13 +37,13 @@ let told: Told;
 
 beforeAll(async () => {
   const namespace = await createNamespace('legio');
-  const folder = mkdtempSync(join(tmpdir(), 'fdp-legio-'));
+  const folder = temporaryFolder();
   try {
-    const program = ['env', `XTABLES_LOCKFILE=${join(folder, 'lock')}`, ...PROGRAM];
+    const program = ['env', `XTABLES_LOCKFILE=${join(folder.path, 'lock')}`, ...PROGRAM];
     told = JSON.parse(await namespace.run(program)) as Told;
   } finally {
     await namespace.remove();
-    rmSync(folder, { recursive: true });
+    folder.remove();
   }
 });
 

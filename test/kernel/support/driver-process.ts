@@ -112,6 +112,13 @@ export class DriverProcess {
     (this.#child.stdio[3] as Writable).write(Buffer.concat(frames.map(framed)));
   }
 
+  /** Sends, and resolves as `nextApply` does: a dump before that is the work of a dozen processes for nothing. */
+  async sendAndApply(frames: readonly Uint8Array[]): Promise<void> {
+    const before = this.applies;
+    this.send(frames);
+    await this.nextApply(before);
+  }
+
   sendBytes(bytes: Uint8Array): void {
     (this.#child.stdio[3] as Writable).write(bytes);
   }

@@ -18,10 +18,10 @@ const SYSCTL_INTERFACES = /^(cali|tunl0|vxlan|wireguard)/;
 const MARK = '@@@';
 
 /** Tables of iptables-nft, which its own tool prints. */
-const IPTABLES_NFT_TABLE = /^table ip6? (filter|nat|mangle|raw|security) /;
+const IPTABLES_NFT_TABLE = '^table ip6? (filter|nat|mangle|raw|security)';
 
 /** Where iptables-nft's tables may be large, only the others are listed, each by a start of its own. */
-const LIST_OTHER_NFT_TABLES = `nft list tables | grep -Ev '^table ip6? (filter|nat|mangle|raw|security)$' |
+const LIST_OTHER_NFT_TABLES = `nft list tables | grep -Ev '${IPTABLES_NFT_TABLE}$' |
 while read -r table; do nft -s list $table; done`;
 
 /** What one start of `ip` shows of a family; the lines tell by themselves what they are. */
@@ -141,7 +141,8 @@ function normaliseNft(text: string): string {
       elements = null;
     }
   }
-  const own = tables.filter(({ header }) => !IPTABLES_NFT_TABLE.test(header));
+  const foreign = new RegExp(`${IPTABLES_NFT_TABLE} `);
+  const own = tables.filter(({ header }) => !foreign.test(header));
   own.sort((a, b) => (a.header < b.header ? -1 : 1));
   return joined(
     own.flatMap((table) => [

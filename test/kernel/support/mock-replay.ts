@@ -27,12 +27,10 @@ export function mockReplays(mode: Mode, names: readonly string[]): void {
           let sequence = 0n;
           for (const [index, step] of resources.stepNames.entries()) {
             const firstMessage = driver.received.length;
-            const applies = driver.applies;
-            driver.send(resources.play(index).map((payload) => encodeToDataplane(payload, sequence++)));
+            await driver.sendAndApply(resources.play(index).map((payload) => encodeToDataplane(payload, sequence++)));
             const recorded = recording.steps.steps[index]?.name ?? step;
             const folder = `${String(index).padStart(2, '0')}-${recorded}`;
             const wanted = expectedDump(recording, mode, folder, DIFFERENCES[mode]);
-            await driver.nextApply(applies);
             await expectKernel(namespace, driver, mode, wanted, firstMessage);
             steps += 1;
           }

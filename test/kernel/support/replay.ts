@@ -141,11 +141,8 @@ export async function replay(name: string, mode: Mode, options: ReplayOptions = 
     for (const [index, step] of recording.steps.steps.entries()) {
       const folder = `${String(index).padStart(2, '0')}-${step.name}`;
       const firstMessage = driver.received.length;
-      const applies = driver.applies;
-      driver.send(frames.slice(sent, step.frames));
+      await driver.sendAndApply(frames.slice(sent, step.frames));
       sent = step.frames;
-      // A dump before the first apply of a step is the work of a dozen processes for nothing.
-      await driver.nextApply(applies);
       last = expectedDump(recording, mode, folder, differences);
       await expectKernel(namespace, driver, mode, last, firstMessage);
       report.steps += 1;

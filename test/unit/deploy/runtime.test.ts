@@ -146,7 +146,7 @@ describe('the collected folder', () => {
         setFlagsFromString(flag);
       };`,
     );
-    const program = join(root, 'bin/felix-dataplane');
+    const program = join(runtime, 'felix-dataplane');
     const environment = { NODE_OPTIONS: `--require=${preload}` };
     const { output } = await runAsFelix(program, 'starts in driver mode', { environment });
     expect(output).toContain('modules after the flags: []');

@@ -12,9 +12,15 @@ const INTERFACES = [...WORKLOAD_INTERFACES, 'eth0'] as const;
 const NETWORK_CLASSES = ['vxlan-same-subnet', 'no-encap'] as const satisfies readonly RouteClass[];
 const DESTINATIONS = ['10.65.0.1/32', '10.65.0.2/32', '10.65.0.3/32', '10.65.1.0/26'] as const;
 
+/** A class and an interface that it can be wanted on: a workload's route is never wanted on another interface than its own. */
+interface Place {
+  readonly routeClass: RouteClass;
+  readonly name: string;
+}
+
 type Step =
-  | { readonly do: 'set'; readonly routeClass: RouteClass; readonly name: string; readonly dsts: readonly string[] }
-  | { readonly do: 'update' | 'remove'; readonly routeClass: RouteClass; readonly name: string; readonly dst: string }
+  | { readonly do: 'set'; readonly place: Place; readonly dsts: readonly string[] }
+  | { readonly do: 'update' | 'remove'; readonly place: Place; readonly dst: string }
   | { readonly do: 'down' | 'up' | 'recreate' | 'flap-unseen'; readonly name: string }
   | { readonly do: 'foreign-route'; readonly name: string; readonly dst: string }
   | { readonly do: 'foreign-delete'; readonly dst: string }
@@ -23,18 +29,13 @@ type Step =
 
 const name = fc.constantFrom(...INTERFACES);
 const dst = fc.constantFrom(...DESTINATIONS);
-/** A class and an interface that it can be wanted on: a workload's route is never wanted on another interface than its own. */
-const place = fc.oneof(
+const place: fc.Arbitrary<Place> = fc.oneof(
   fc.record({ routeClass: fc.constant('local-workload' as const), name: fc.constantFrom(...WORKLOAD_INTERFACES) }),
   fc.record({ routeClass: fc.constantFrom(...NETWORK_CLASSES), name }),
 );
 const step: fc.Arbitrary<Step> = fc.oneof(
-  fc
-    .record({ do: fc.constant('set' as const), place, dsts: fc.uniqueArray(dst) })
-    .map(({ place: where, ...rest }) => ({ ...rest, ...where })),
-  fc
-    .record({ do: fc.constantFrom('update' as const, 'remove' as const), place, dst })
-    .map(({ place: where, ...rest }) => ({ ...rest, ...where })),
+  fc.record({ do: fc.constant('set' as const), place, dsts: fc.uniqueArray(dst) }),
+  fc.record({ do: fc.constantFrom('update' as const, 'remove' as const), place, dst }),
   fc.record({
     do: fc.constantFrom('down' as const, 'up' as const, 'recreate' as const, 'flap-unseen' as const),
     name,
@@ -119,21 +120,21 @@ class World {
     switch (action.do) {
       case 'set':
         for (const destination of DESTINATIONS) {
-          this.#want(action.routeClass, action.name, destination, action.dsts.includes(destination));
+          this.#want(action.place.routeClass, action.place.name, destination, action.dsts.includes(destination));
         }
         this.table.setRoutes(
-          action.routeClass,
-          action.name,
-          action.dsts.map((destination) => target(action.routeClass, destination)),
+          action.place.routeClass,
+          action.place.name,
+          action.dsts.map((destination) => target(action.place.routeClass, destination)),
         );
         break;
       case 'update':
-        this.#want(action.routeClass, action.name, action.dst, true);
-        this.table.updateRoute(action.routeClass, action.name, target(action.routeClass, action.dst));
+        this.#want(action.place.routeClass, action.place.name, action.dst, true);
+        this.table.updateRoute(action.place.routeClass, action.place.name, target(action.place.routeClass, action.dst));
         break;
       case 'remove':
-        this.#want(action.routeClass, action.name, action.dst, false);
-        this.table.removeRoute(action.routeClass, action.name, action.dst);
+        this.#want(action.place.routeClass, action.place.name, action.dst, false);
+        this.table.removeRoute(action.place.routeClass, action.place.name, action.dst);
         break;
       case 'down':
         this.kernel.setDown(action.name);
