@@ -366,12 +366,12 @@ export class IptablesTable implements RuleTable, Reconciler {
 
   /** For errors that name no rule. False if the rules by themselves are accepted, or the tool does not get to them. */
   async #refuseWhatProbesRefuse(plan: TablePlan, error: ToolError): Promise<boolean> {
+    if (!isRefusal(error)) return false;
     const suspects: Chain[] = [];
     for (const name of plan.effects.keys()) {
       const chain = this.#desired.chain(name);
       if (chain !== undefined && chain.refused === undefined) suspects.push(chain);
     }
-    if (!isRefusal(error)) return false;
     const { io, family, table } = this.#options;
     const refused = await searchRefused({ io, family, table, text: this.#text }, suspects);
     const closed = refused.filter(({ name }) =>
