@@ -12,7 +12,8 @@ import {
 } from '../../kernel/netlink/xtables-socket.js';
 import { XtablesMemory } from '../../kernel/netlink/xtables-memory.js';
 import { type BlobChain, ChainPlaces, NO_HOOK, parseChains } from './legacy-chains.js';
-import { chainFoot, chainHead, FOOT_TARGET_BYTES, HEAD_TARGET_BYTES, type LegacyRule, VERDICT } from './legacy-rule.js';
+import type { LegacyRule } from './legacy-forms.js';
+import { chainFoot, chainHead, FOOT_TARGET_BYTES, HEAD_TARGET_BYTES, VERDICT } from './legacy-rule.js';
 import type { ChainEdit } from './legacy-script.js';
 
 /** Entries that stay, one after the other. */
@@ -29,6 +30,7 @@ interface Run {
 interface Fresh {
   readonly at: number;
   readonly bytes: Buffer;
+  /** Null for what begins or ends a chain. */
   readonly rule: LegacyRule | null;
 }
 
@@ -124,21 +126,26 @@ export class LegacyBlob {
   }
 
   /**
-   * Changes chains. `current` are the entries, as many as there are before the first chain that a user made, with the
-   * counters that they have now. False if iptables would refuse it, or what is there has a form that is not known.
+   * Changes chains, in slices. `current` are the entries, as many as there are before the first chain that a user made,
+   * with the counters that they have now. False if iptables would refuse it, if what is there has a form that is not
+   * known, or if the table would be larger than `maxSize`.
    */
-  apply(edits: ReadonlyMap<string, ChainEdit>, current: Buffer): boolean {
+  async apply(
+    edits: ReadonlyMap<string, ChainEdit>,
+    current: Buffer,
+    maxSize: number,
+    slices: TimeSlices,
+  ): Promise<boolean> {
     const plan = this.#plan(edits);
-    if (plan === null) return false;
+    if (plan === null || plan.size > maxSize) return false;
     this.#notePolicies(current);
     const before = this.#chains;
     this.#move(plan);
-    for (const { at, bytes } of plan.fresh) bytes.copy(this.#memory, ENTRIES_AT + at);
     this.#chains = plan.chains;
     this.#runs = plan.runs;
     this.#size = plan.size;
     this.#entries = plan.entries;
-    return this.#connectRuns(before, plan.runs) && this.#connectFresh(plan.fresh);
+    return this.#connectRuns(before, plan.runs) && (await this.#putFresh(plan.fresh, slices));
   }
 
   /**
@@ -193,7 +200,7 @@ export class LegacyBlob {
     const name = Buffer.from(edit.name, 'latin1').toString('latin1');
     const [start, index] = [plan.size, plan.entries];
     plan.add(chainHead(this.#family, name), null);
-    for (const rule of rules) plan.add(rule.bytes, rule);
+    for (const rule of rules) plan.add(rule.form.bytes, rule);
     plan.add(chainFoot(this.#family), null);
     plan.chains.push({ name, hook: NO_HOOK, start, end: plan.size, index, count: plan.entries - index });
   }
@@ -207,9 +214,9 @@ export class LegacyBlob {
       const rulesAt = start + heads * this.#head;
       const footAt = end - this.#foot;
       if (heads > 0) plan.stay(start, rulesAt, index, 1);
-      for (const rule of edit.rulesInFront) plan.add(rule.bytes, rule);
+      for (const rule of edit.rulesInFront) plan.add(rule.form.bytes, rule);
       if (!edit.isEmptied && count > heads + 1) plan.stay(rulesAt, footAt, index + heads, count - heads - 1);
-      for (const rule of edit.rules) plan.add(rule.bytes, rule);
+      for (const rule of edit.rules) plan.add(rule.form.bytes, rule);
       plan.stay(footAt, end, index + count - 1, 1);
     }
     plan.chains.push({
@@ -278,15 +285,22 @@ export class LegacyBlob {
     return true;
   }
 
-  #connectFresh(fresh: readonly Fresh[]): boolean {
+  async #putFresh(fresh: readonly Fresh[], slices: TimeSlices): Promise<boolean> {
     const places = new Map(this.#chains.filter(({ hook }) => hook === NO_HOOK).map(({ name, start }) => [name, start]));
+    const memory = this.#memory;
     for (const { at, bytes, rule } of fresh) {
-      if (rule === null || rule.target === null) continue;
-      const { verdictAt, chain } = rule.target;
+      const entry = ENTRIES_AT + at;
+      bytes.copy(memory, entry);
+      if (slices.isDue()) await slices.pause();
+      if (rule === null) continue;
+      const { form, texts, chain } = rule;
+      for (let index = 0; index < form.places.length; index++)
+        memory.write(texts[index] ?? '', entry + (form.places[index] ?? 0), 'latin1');
+      if (form.verdictAt === null) continue;
       const start = chain === null ? undefined : places.get(chain);
       if (chain !== null && start === undefined) return false;
-      const place = start === undefined ? at + bytes.length : start + this.#head;
-      this.#memory.writeInt32LE(place, ENTRIES_AT + at + verdictAt);
+      const target = start === undefined ? at + bytes.length : start + this.#head;
+      memory.writeInt32LE(target, entry + form.verdictAt);
     }
     return true;
   }

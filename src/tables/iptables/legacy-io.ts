@@ -16,6 +16,7 @@ import {
 import type { TaggedRules } from '../../kernel/netlink/tagged-rules.js';
 import type { XtablesMemory } from '../../kernel/netlink/xtables-memory.js';
 import { type Family, TABLE_NAMES, type TableName } from '../../model/family.js';
+import { Turns } from '../turns.js';
 import type { IptablesIo } from './io.js';
 import { LegacyBlob } from './legacy-blob.js';
 import { compileLegacyScript, type LegacyScript } from './legacy-script.js';
@@ -36,8 +37,6 @@ export interface LegacyIptablesIoOptions {
   readonly memory: XtablesMemory;
   /** What rules are known by, of a table in memory. */
   readonly readTags: (family: Family, info: XtablesInfo, memory: Buffer) => Promise<TaggedRules>;
-  /** Longer scripts are the tool's. */
-  readonly maxScript?: number;
 }
 
 /** A table as we have written it. */
@@ -56,10 +55,12 @@ interface CounterMemory {
   readonly added: Buffer;
 }
 
-/** Longer scripts, the first one say, are the tool's: it is not our event loop that stands still. */
-const MAX_SCRIPT = 128 * 1024;
-/** Larger tables are the tool's: each that changes is kept in memory. */
-const MAX_TABLE = 32 * 1024 * 1024;
+/** A table is kept for the next script unless this one was longer: memory is needed most in a start or a storm. */
+const SHORT_SCRIPT = 128 * 1024;
+/** Larger tables are not changed by short scripts, since they would be kept: those are the tool's. */
+const MAX_KEPT_TABLE = 32 * 1024 * 1024;
+/** Larger tables are the tool's altogether. */
+const MAX_TABLE = 256 * 1024 * 1024;
 /** Entries that a table may get before the memory of its counters is made anew. */
 const COUNTER_SLACK = 1024;
 /** A table that somebody changes between two questions is asked for again, so often. */
@@ -70,6 +71,7 @@ export class LegacyIptablesIo implements IptablesIo {
   readonly #options: LegacyIptablesIoOptions;
   readonly #lock: SharedLock;
   readonly #kept = new Map<string, KeptTable>();
+  readonly #turns = new Turns();
   /** Something failed that cannot: from then on the tool does all. */
   #isDistrusted = false;
 
@@ -102,7 +104,7 @@ export class LegacyIptablesIo implements IptablesIo {
     return kept.isCompared;
   }
 
-  /** See IptablesIo. It will be the tool's, and memory is needed most while it is made. */
+  /** See IptablesIo. Such a script takes the table anew. */
   expectLongScript(family: Family, table: TableName): void {
     const kept = this.#kept.get(keyOf(family, table));
     if (kept !== undefined) this.#forget(family, table, kept.blob);
@@ -115,12 +117,32 @@ export class LegacyIptablesIo implements IptablesIo {
 
   /** See IptablesIo. */
   async restore(family: Family, script: string): Promise<void> {
-    const { tool, maxScript = MAX_SCRIPT } = this.#options;
-    const compiled = script.length > maxScript ? null : await this.#compile(family, script);
-    // Where somebody holds the lock, the tool waits for it. What the kernel refuses, the tool says the line of.
-    if (compiled !== null && (await this.#write(family, compiled))) return;
+    const isDone =
+      script.length > SHORT_SCRIPT
+        ? await this.#restoreLong(family, script)
+        : await this.#restore(family, script, true);
+    if (isDone) return;
     this.#forgetTablesOf(family, script);
-    await tool.restore(family, script);
+    await this.#options.tool.restore(family, script);
+  }
+
+  /** One after the other, so that there is one table in memory at a time. */
+  async #restoreLong(family: Family, script: string): Promise<boolean> {
+    const endTurn = await this.#turns.take();
+    try {
+      return await this.#restore(family, script, false);
+    } finally {
+      endTurn();
+    }
+  }
+
+  /**
+   * False for what the tool is to do, and nothing was changed. Where somebody holds the lock, the tool waits for it; what
+   * the kernel refuses, it says the line of.
+   */
+  async #restore(family: Family, script: string, isKept: boolean): Promise<boolean> {
+    const compiled = await this.#compile(family, script);
+    return compiled !== null && (await this.#write(family, compiled, isKept));
   }
 
   /** What the tool writes is another table: its memory is free while the tool works. */
@@ -136,12 +158,12 @@ export class LegacyIptablesIo implements IptablesIo {
     return compileLegacyScript(family, script, (name) => sets.find(name), new TimeSlices(clock, SLICE_MS));
   }
 
-  async #write(family: Family, script: LegacyScript): Promise<boolean> {
+  async #write(family: Family, script: LegacyScript, isKept: boolean): Promise<boolean> {
     const socket = this.#options.sockets[family];
     const release = socket === null || this.#isDistrusted ? null : this.#lock.take();
     if (socket === null || release === null) return false;
     try {
-      return await this.#change(socket, family, script);
+      return await this.#change(socket, family, script, isKept);
     } catch (error) {
       if (error instanceof ToolError) throw error;
       this.#isDistrusted = true;
@@ -153,52 +175,55 @@ export class LegacyIptablesIo implements IptablesIo {
   }
 
   /** False if nothing was changed. */
-  async #change(socket: Socket, family: Family, script: LegacyScript): Promise<boolean> {
+  async #change(socket: Socket, family: Family, script: LegacyScript, isKept: boolean): Promise<boolean> {
     const { table } = script;
+    const maxSize = isKept ? MAX_KEPT_TABLE : MAX_TABLE;
     const kept = this.#kept.get(keyOf(family, table));
     let current = kept === undefined ? null : await stillInForce(socket, table, kept);
     if (current === null) {
       if (kept !== undefined) this.#forget(family, table, kept.blob);
-      current = await this.#read(socket, family, table);
+      current = await this.#read(socket, family, script, maxSize);
       if (current === null) return false;
     }
     // Whatever goes wrong from here on, it is read again.
     this.#kept.delete(keyOf(family, table));
     const isCompared = kept?.blob === current.blob && kept.isCompared;
-    const written = await this.#replace(socket, current, script, kept?.counters);
-    if (written === null) this.#forget(family, table, current.blob);
-    else this.#kept.set(keyOf(family, table), { blob: current.blob, isCompared, ...written });
+    const { blob } = current;
+    const oldEntries = blob.entries;
+    const isChanged = await this.#apply(family, current, script, maxSize);
+    const written = isChanged ? await replaceTable(socket, table, blob, oldEntries, kept?.counters) : null;
+    if (written === null || !isKept) this.#forget(family, table, blob);
+    else this.#kept.set(keyOf(family, table), { blob, isCompared, ...written });
     return written !== null;
   }
 
-  /** Null if nothing was changed. */
-  async #replace(
-    socket: Socket,
+  /** Changes the table in memory. False if it cannot be changed, or if its rules would be about other sets. */
+  async #apply(
+    family: Family,
     { blob, entries }: CurrentTable,
-    { table, edits, sets }: LegacyScript,
-    used: CounterMemory | undefined,
-  ): Promise<Pick<KeptTable, 'stamp' | 'counters'> | null> {
-    const oldEntries = blob.entries;
-    if (!blob.apply(edits, entries) || !this.#setsAreSame(sets)) return null;
-    const counters = counterMemory(Math.max(oldEntries, blob.entries), used);
-    if (!(await socket.replace(table, blob.memory, blob.info(), oldEntries, counters.old))) return null;
-    const added = counters.added.subarray(COUNTERS_AT);
-    blob.countersAfter(counters.old, added);
-    const stamp = randomBytes(COUNTER_BYTES);
-    const head = blob.firstHead();
-    if (head !== null) stamp.copy(added, head.index * COUNTER_BYTES);
-    if (!(await socket.addCounters(table, counters.added, blob.entries))) {
-      throw new ToolError('Another program has changed the table while it was written', NO_PROCESS);
-    }
-    return { stamp, counters };
+    script: LegacyScript,
+    maxSize: number,
+  ): Promise<boolean> {
+    const { memory } = blob;
+    const slices = new TimeSlices(this.#options.clock, SLICE_MS);
+    const isChanged = await blob.apply(script.edits, entries, maxSize, slices);
+    // A table that grew is in new memory.
+    if (blob.memory !== memory) this.#options.memory.give(family, script.table, memory);
+    return isChanged && this.#setsAreSame(script.sets);
   }
 
-  async #read(socket: Socket, family: Family, table: TableName): Promise<CurrentTable | null> {
+  /** With room for what the script makes of it: two copies of a table would need as much again. */
+  async #read(
+    socket: Socket,
+    family: Family,
+    { table, newBytes }: LegacyScript,
+    maxSize: number,
+  ): Promise<CurrentTable | null> {
     const { clock, memory: pool } = this.#options;
     for (let attempt = 0; attempt < READS; attempt++) {
       const info: XtablesInfo | null = socket.info(table);
-      if (info === null || info.size > MAX_TABLE) return null;
-      const memory = pool.take(family, table, info.size);
+      if (info === null || info.size > maxSize) return null;
+      const memory = pool.take(family, table, info.size + newBytes);
       const isRead = await socket.entries(table, info.size, memory);
       const slices = new TimeSlices(clock, SLICE_MS);
       const blob = isRead ? await LegacyBlob.parse(family, info, memory, slices) : null;
@@ -241,6 +266,27 @@ async function stillInForce(
   const end = head.countersAt + COUNTER_BYTES;
   const entries = await socket.firstEntries(table, blob.size, end);
   return entries?.subarray(head.countersAt, end).equals(stamp) === true ? { blob, entries } : null;
+}
+
+/** Puts a table into the kernel in the place of one with so many entries. Null if nothing was changed. */
+async function replaceTable(
+  socket: Socket,
+  table: TableName,
+  blob: LegacyBlob,
+  oldEntries: number,
+  used: CounterMemory | undefined,
+): Promise<Pick<KeptTable, 'stamp' | 'counters'> | null> {
+  const counters = counterMemory(Math.max(oldEntries, blob.entries), used);
+  if (!(await socket.replace(table, blob.memory, blob.info(), oldEntries, counters.old))) return null;
+  const added = counters.added.subarray(COUNTERS_AT);
+  blob.countersAfter(counters.old, added);
+  const stamp = randomBytes(COUNTER_BYTES);
+  const head = blob.firstHead();
+  if (head !== null) stamp.copy(added, head.index * COUNTER_BYTES);
+  if (!(await socket.addCounters(table, counters.added, blob.entries))) {
+    throw new ToolError('Another program has changed the table while it was written', NO_PROCESS);
+  }
+  return { stamp, counters };
 }
 
 /** Memory for the counters of so many entries: what was used before, or anew if that is too small. */

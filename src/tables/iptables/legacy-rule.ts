@@ -11,10 +11,12 @@ import { compileTarget } from './rule-targets.js';
 import { addressTest, decimal, isInterfaceName, protocolNumber, wordsOf } from './rule-words.js';
 
 /** The entry of a rule, but for the place that it leads to. */
-export interface LegacyRule {
+export interface LegacyEntry {
   readonly bytes: Buffer;
   /** Where the place is in `bytes`, and the chain (null: the next rule); null for other targets. */
   readonly target: { readonly verdictAt: number; readonly chain: string | null } | null;
+  /** Where the number of the last IP set is that a match names; null if none does. */
+  readonly setAt: number | null;
 }
 
 /** Where the verdict is in a standard target, and the one of RETURN. */
@@ -85,6 +87,8 @@ class RuleCompiler extends RuleReader<LegacyTarget> {
   readonly #layout: XtablesLayout;
   readonly #entry: Buffer;
   readonly #matches: Buffer[] = [];
+  #targetAt: number;
+  #setAt: number | null = null;
   readonly #named = new Set<TestName | 'multiport' | 'tcp' | 'ports'>();
 
   constructor(place: RulePlace, words: readonly string[]) {
@@ -92,6 +96,7 @@ class RuleCompiler extends RuleReader<LegacyTarget> {
     this.#fields = FIELDS[place.family];
     this.#layout = XTABLES_LAYOUTS[place.family];
     this.#entry = Buffer.alloc(this.#layout.entry);
+    this.#targetAt = this.#layout.entry;
   }
 
   get protocol(): number {
@@ -99,19 +104,20 @@ class RuleCompiler extends RuleReader<LegacyTarget> {
     return isNegated ? 0 : this.#entry.readUInt16LE(this.#fields.protocol);
   }
 
-  compile(): LegacyRule | null {
+  compile(): LegacyEntry | null {
     const target = this.read();
     if (target === undefined) return null;
     return this.#finish(target ?? { bytes: Buffer.from(EMPTY_TARGET), place: { chain: null } });
   }
 
-  #finish({ bytes, place }: LegacyTarget): LegacyRule {
-    const targetAt = this.#matches.reduce((sum, { length }) => sum + length, this.#entry.length);
+  #finish({ bytes, place }: LegacyTarget): LegacyEntry {
+    const targetAt = this.#targetAt;
     this.#entry.writeUInt16LE(targetAt, this.#layout.targetOffset);
     this.#entry.writeUInt16LE(targetAt + bytes.length, this.#layout.nextOffset);
     return {
       bytes: Buffer.concat([this.#entry, ...this.#matches, bytes]),
       target: place === null ? null : { verdictAt: targetAt + VERDICT.at, chain: place.chain },
+      setAt: this.#setAt,
     };
   }
 
@@ -182,7 +188,9 @@ class RuleCompiler extends RuleReader<LegacyTarget> {
       if (this.#named.has('tcp') || this.#named.has('ports')) return false;
       this.#named.add(name);
     }
-    this.#matches.push(bytes);
+    // The first field of its data.
+    if (name === 'set') this.#setAt = this.#targetAt + EXTENSION.data;
+    this.#add(bytes);
     return true;
   }
 
@@ -192,8 +200,13 @@ class RuleCompiler extends RuleReader<LegacyTarget> {
     const bytes = port === null ? null : portMatchBytes(this.protocol, port);
     if (bytes === null) return false;
     this.#named.add('ports');
-    this.#matches.push(bytes);
+    this.#add(bytes);
     return true;
+  }
+
+  #add(match: Buffer): void {
+    this.#matches.push(match);
+    this.#targetAt += match.length;
   }
 }
 
@@ -224,8 +237,18 @@ export function chainFoot(family: Family): Buffer {
   return entryWith(family, target);
 }
 
+/** Bytes of a chain without rules. */
+export function chainBytes(family: Family): number {
+  return 2 * XTABLES_LAYOUTS[family].entry + HEAD_TARGET_BYTES + FOOT_TARGET_BYTES;
+}
+
+/** Where the name of an interface is in an entry. */
+export function interfaceAt(family: Family, side: 'in' | 'out'): number {
+  return FIELDS[family][side];
+}
+
 /** The entry of a rule's text. */
-export function compileLegacyRule(place: RulePlace, text: string): LegacyRule | null {
+export function compileLegacyRule(place: RulePlace, text: string): LegacyEntry | null {
   const words = wordsOf(text);
   return words === null ? null : new RuleCompiler(place, words).compile();
 }

@@ -3,7 +3,8 @@
 import type { TimeSlices } from '../../base/time-slices.js';
 import type { Family, TableName } from '../../model/family.js';
 import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
-import { compileLegacyRule, type LegacyRule } from './legacy-rule.js';
+import { LegacyForms, type LegacyRule } from './legacy-forms.js';
+import { chainBytes } from './legacy-rule.js';
 import { isChainName } from './rule-targets.js';
 
 /** What becomes of a chain. */
@@ -23,6 +24,8 @@ export interface LegacyScript {
   readonly edits: ReadonlyMap<string, ChainEdit>;
   /** Numbers of IP sets that are in the rules: they must still be the same when they are written. */
   readonly sets: ReadonlyMap<string, IpsetNumber>;
+  /** Bytes of its rules, and of heads and feet if all its chains are new: the table grows by no more. */
+  readonly newBytes: number;
 }
 
 const HOOKS: Readonly<Record<TableName, ReadonlySet<string>>> = {
@@ -36,7 +39,9 @@ class ScriptCompiler {
   readonly sets = new Map<string, IpsetNumber>();
   readonly edits = new Map<string, ChainEdit>();
   table: TableName | null = null;
+  #forms: LegacyForms | null = null;
   isComplete = false;
+  newBytes = 0;
   readonly #family: Family;
   readonly #findSet: (name: string) => IpsetNumber | null;
 
@@ -55,8 +60,8 @@ class ScriptCompiler {
     if (this.isComplete) return false;
     if (text.startsWith('*')) return this.#begin(text.slice(1));
     if (this.table === null) return false;
-    if (text.startsWith('-A ')) return this.#rule(this.table, text, false);
-    if (text.startsWith('-I ')) return this.#rule(this.table, text, true);
+    if (text.startsWith('-A ')) return this.#rule(HOOKS[this.table], text, false);
+    if (text.startsWith('-I ')) return this.#rule(HOOKS[this.table], text, true);
     if (text.startsWith(':')) return this.#empty(text);
     if (text.startsWith('--delete-chain ')) return this.#delete(text.slice('--delete-chain '.length));
     this.isComplete = text === 'COMMIT';
@@ -66,6 +71,7 @@ class ScriptCompiler {
   #begin(table: string): boolean {
     if (this.table !== null || !Object.hasOwn(HOOKS, table)) return false;
     this.table = table as TableName;
+    this.#forms = new LegacyForms(this.#family, this.table);
     return true;
   }
 
@@ -89,15 +95,16 @@ class ScriptCompiler {
     return true;
   }
 
-  #rule(table: TableName, text: string, isInFront: boolean): boolean {
+  #rule(hooks: ReadonlySet<string>, text: string, isInFront: boolean): boolean {
     const space = text.indexOf(' ', 3);
-    const name = space < 0 ? text.slice(3) : text.slice(3, space);
-    if (!isChainName(name) && !HOOKS[table].has(name)) return false;
+    const end = space < 0 ? text.length : space;
+    const name = text.slice(3, end);
+    if (!isChainName(name) && !hooks.has(name)) return false;
     const edit = this.#edit(name);
     if (edit.isDeleted) return false;
-    const place = { family: this.#family, table, findSet: this.#findSet };
-    const rule = compileLegacyRule(place, space < 0 ? '' : text.slice(space + 1));
+    const rule = this.#forms?.rule(text, end + 1, this.#findSet) ?? null;
     if (rule === null) return false;
+    this.newBytes += rule.form.bytes.length;
     if (isInFront) edit.rulesInFront.unshift(rule);
     else edit.rules.push(rule);
     return true;
@@ -108,6 +115,7 @@ class ScriptCompiler {
     if (edit === undefined) {
       edit = { name, isEmptied: false, isDeleted: false, rulesInFront: [], rules: [] };
       this.edits.set(name, edit);
+      this.newBytes += chainBytes(this.#family);
     }
     return edit;
   }
@@ -128,6 +136,6 @@ export async function compileLegacyScript(
     at = end + 1;
     if (slices.isDue()) await slices.pause();
   }
-  const { table, edits, sets, isComplete } = compiler;
-  return table !== null && isComplete ? { table, edits, sets } : null;
+  const { table, edits, sets, newBytes, isComplete } = compiler;
+  return table !== null && isComplete ? { table, edits, sets, newBytes } : null;
 }

@@ -6,8 +6,8 @@ import type { IpsetNumber } from '../../kernel/netlink/ipset-index.js';
 import { CompatBatch, type RuleRun } from '../../kernel/netlink/compat-batch.js';
 import type { ChainHook } from '../../kernel/netlink/nf-batch.js';
 import { FormCache, type TableForms } from './rule-forms.js';
-import { isComment } from './rule-matches.js';
 import { isChainName } from './rule-targets.js';
+import { splitComment } from './text-forms.js';
 
 /** What a script is compiled for. */
 export interface CompileInput {
@@ -55,10 +55,8 @@ function hooks(type: string, priorities: Readonly<Record<string, number>>): Read
   );
 }
 
-const COMMENT_START = '-m comment --comment "';
 /** Without a space. */
 const ASCII = /^[!-~]+$/;
-const PLAIN_COMMENT = /^[A-Za-z0-9_ @%+=:,./-]*$/;
 
 /** A transaction that is being compiled. */
 interface OpenTransaction {
@@ -169,14 +167,8 @@ class RestoreCompiler {
     const isOurs = isChainName(chain);
     if (!isOurs && !this.#hook(chain)) return false;
     if (chain !== this.#run.chain) this.#startRun(chain, at, isOurs && place === 'last');
-    if (!text.startsWith(COMMENT_START, end + 1)) return this.#form(chain, '', text.slice(end + 1), place);
-    const commentStart = end + 1 + COMMENT_START.length;
-    const commentEnd = text.indexOf('"', commentStart);
-    const next = commentEnd + 1;
-    if (commentEnd < 0 || (next < text.length && text.charCodeAt(next) !== 0x20)) return false;
-    const comment = text.slice(commentStart, commentEnd);
-    if (!isComment(comment) || !PLAIN_COMMENT.test(comment)) return false;
-    return this.#form(chain, comment, text.slice(next + 1), place);
+    const parts = splitComment(text, end + 1);
+    return parts !== null && this.#form(chain, parts.comment, parts.body, place);
   }
 
   /** Adds a rule; an empty comment is none. */

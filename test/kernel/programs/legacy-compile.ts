@@ -52,7 +52,6 @@ const own = new LegacyIptablesIo({
   memory,
   readTags: (...args) => reader.taggedRulesIn(...args),
   tool: counted,
-  maxScript: Number.POSITIVE_INFINITY,
 });
 
 const tableOf = (script: string): string => script.slice(1, script.indexOf('\n'));

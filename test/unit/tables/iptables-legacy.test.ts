@@ -25,7 +25,7 @@ describe('scripts', () => {
     const edits = [...(script?.edits.values() ?? [])].map((edit) => ({
       ...edit,
       rules: edit.rules.length,
-      rulesInFront: edit.rulesInFront.map(({ target }) => target?.chain ?? 'none'),
+      rulesInFront: edit.rulesInFront.map(({ chain }) => chain ?? 'none'),
     }));
     expect(edits).toEqual([
       { name: 'cali-a', isEmptied: true, isDeleted: false, rulesInFront: [], rules: 1 },
@@ -83,6 +83,22 @@ describe('tables', () => {
     expect(await LegacyBlob.parse(4, { ...info, entries: info.entries + more }, memory, slices())).toBeNull();
   });
 
+  test('a table grows in place where there is room, and not beyond the greatest size', async () => {
+    const script = await compile(SCRIPT);
+    if (script === null) throw new Error('not compiled');
+    const { info, memory } = tableOf([]);
+    const whole = info.size + script.newBytes;
+    for (const [maxSize, isChanged] of [
+      [whole - 1, false],
+      [whole, true],
+    ] as const) {
+      const blob = await LegacyBlob.parse(4, info, memory, slices());
+      expect(await blob?.apply(script.edits, memory.subarray(ENTRIES_AT), maxSize, slices())).toBe(isChanged);
+      expect(blob?.memory).toBe(memory);
+      expect(blob?.size).toBe(isChanged ? whole : info.size);
+    }
+  });
+
   test('cut off: not understood', async () => {
     const { info, memory } = tableOf(['cali-a']);
     const cut = { ...info, size: info.size - chainHead(4, 'x').length };
@@ -90,11 +106,13 @@ describe('tables', () => {
   });
 });
 
+/** Above 128 KiB. */
+const LONG_SCRIPT = `*filter\n:cali-a - -\n${'-A cali-a --jump ACCEPT\n'.repeat(6_000)}COMMIT\n`;
 const SCRIPT = '*filter\n:cali-a - -\n-A cali-a --jump ACCEPT\nCOMMIT\n';
 
 interface Story {
   readonly isLocked?: boolean;
-  readonly replace?: () => Promise<boolean>;
+  readonly replace?: (table: string) => Promise<boolean>;
   readonly addCounters?: () => Promise<boolean>;
   /** Told what is done with memory. */
   readonly onMemory?: (what: string) => void;
@@ -200,6 +218,33 @@ describe('writes', () => {
     expect(said).toEqual(['given back']);
     await io.restore(4, SCRIPT);
     expect(said.slice(1)).toEqual(['asked for its stamp', 'given back']);
+  });
+
+  test('a long script needs no tool either; the table it changed is not kept', async () => {
+    const said: string[] = [];
+    const { io, toTool } = ioOf({ onMemory: (what) => said.push(what) });
+    await io.restore(4, LONG_SCRIPT);
+    expect([toTool, said]).toEqual([[], ['given back']]);
+    await io.restore(4, SCRIPT);
+    expect(said).toEqual(['given back']);
+  });
+
+  test('long scripts come one after the other, short ones do not wait for them', async () => {
+    const waiting: string[] = [];
+    let release = (): void => undefined;
+    const replace = (table: string): Promise<boolean> => {
+      waiting.push(table);
+      return table === 'filter' ? new Promise((resolve) => (release = () => resolve(true))) : Promise.resolve(true);
+    };
+    const { io } = ioOf({ replace });
+    const first = io.restore(4, LONG_SCRIPT);
+    const second = io.restore(4, LONG_SCRIPT.replace('filter', 'mangle'));
+    while (waiting.length === 0) await new Promise(setImmediate);
+    await io.restore(4, SCRIPT.replace('filter', 'raw'));
+    expect(waiting).toEqual(['filter', 'raw']);
+    release();
+    await Promise.all([first, second]);
+    expect(waiting).toEqual(['filter', 'raw', 'mangle']);
   });
 
   test('counters cannot be added: somebody wrote meanwhile, the table is to be read again', async () => {
