@@ -1,4 +1,4 @@
-// Pairs of recordings drawn at random in both iptables modes: see pairs-nftables for all of them.
+// Pairs of recordings drawn at random in both iptables modes, each in a process of its own: see pairs-nftables.
 import { describe } from 'vitest';
 import { testSomePairs } from './support/pairs.js';
 import { seededRandom } from './support/random.js';

@@ -7,6 +7,8 @@ export interface SeededRandom {
   integer(below: number): number;
   /** One of the items; throws on an empty list. */
   pick<T>(items: readonly T[]): T;
+  /** The same items in any order. */
+  shuffle<T>(items: readonly T[]): T[];
 }
 
 /** Takes the seed from FDP_SEED, else from the clock, and prints it under `purpose`. */
@@ -24,6 +26,10 @@ export function seededRandom(purpose: string): SeededRandom {
   return {
     seed,
     integer,
+    shuffle: (items) => {
+      const left = [...items];
+      return items.flatMap(() => left.splice(integer(left.length), 1));
+    },
     pick: (items) => {
       const item = items[integer(items.length)];
       if (item === undefined) throw new Error('Nothing to pick from');
