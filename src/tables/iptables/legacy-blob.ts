@@ -145,7 +145,7 @@ export class LegacyBlob {
     this.#runs = plan.runs;
     this.#size = plan.size;
     this.#entries = plan.entries;
-    return this.#connectRuns(before, plan.runs) && (await this.#putFresh(plan.fresh, slices));
+    return (await this.#connectRuns(before, plan.runs, slices)) && (await this.#putFresh(plan.fresh, slices));
   }
 
   /**
@@ -258,7 +258,7 @@ export class LegacyBlob {
   }
 
   /** Lets jumps of rules that stay lead to where the chains are now. */
-  #connectRuns(before: readonly BlobChain[], runs: readonly Run[]): boolean {
+  async #connectRuns(before: readonly BlobChain[], runs: readonly Run[], slices: TimeSlices): Promise<boolean> {
     const places = new ChainPlaces(before, this.#chains, this.#head);
     if (!places.isAnyMoved) return true;
     const words = new Int32Array(this.#memory.buffer);
@@ -280,6 +280,7 @@ export class LegacyBlob {
           words[verdictAt] = place;
         }
         at = next;
+        if (slices.isDue()) await slices.pause();
       }
     }
     return true;
