@@ -223,7 +223,7 @@ export class FelixNode {
       .map(([key, value]) => `${key} ${value}\n`);
     const folder = join(this.folder, 'endpoint-status');
     const names = existsSync(folder) ? readdirSync(folder).sort() : [];
-    const files = names.map((name) => `${name} ${readFileSync(join(folder, name), 'utf8')}\n`);
+    const files = names.flatMap((name) => fileLines(folder, name));
     return { 'status-etcd': keys.sort().join(''), 'status-files': files.join('') };
   }
 
@@ -260,5 +260,15 @@ export class FelixNode {
       this.#answers.once('line', (line) => resolve(JSON.parse(line) as Answer));
       this.#client.stdin?.write(`${JSON.stringify(requests)}\n`);
     });
+  }
+}
+
+/** Name and content of a status file; nothing for one that is gone since its folder was listed. */
+function fileLines(folder: string, name: string): string[] {
+  try {
+    return [`${name} ${readFileSync(join(folder, name), 'utf8')}\n`];
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
   }
 }
