@@ -1,5 +1,6 @@
 // A legacy table as the kernel has it: one block of entries, changed in place by moving what stays. There is no object
 // for a rule, only for a chain; what is made of a change is what libiptc makes of it (iptables 1.8.9), byte by byte.
+import { writeLatin1 } from '../../base/buffer-text.js';
 import type { TimeSlices } from '../../base/time-slices.js';
 import {
   COUNTER_BYTES,
@@ -296,7 +297,7 @@ export class LegacyBlob {
       if (rule === null) continue;
       const { form, texts, chain } = rule;
       for (let index = 0; index < form.places.length; index++)
-        memory.write(texts[index] ?? '', entry + (form.places[index] ?? 0), 'latin1');
+        writeLatin1(memory, texts[index] ?? '', entry + (form.places[index] ?? 0));
       if (form.verdictAt === null) continue;
       const start = chain === null ? undefined : places.get(chain);
       if (chain !== null && start === undefined) return false;

@@ -3,7 +3,7 @@ import { commentMatch } from '../../kernel/netlink/xt-structs.js';
 import { EXTENSION, XTABLES_LAYOUTS } from '../../kernel/netlink/xtables-socket.js';
 import type { Family, TableName } from '../../model/family.js';
 import { matchBytes } from './legacy-extensions.js';
-import { compileLegacyRule, interfaceAt } from './legacy-rule.js';
+import { compileLegacyRule } from './legacy-rule.js';
 import { type FindSet, type FormInput, splitComment, TextForms } from './text-forms.js';
 
 /** The entry of rules that are alike. */
@@ -29,24 +29,22 @@ export interface LegacyRule {
 const COMMENT = matchBytes('comment', [commentMatch('')]) ?? Buffer.alloc(0);
 
 class RuleForms extends TextForms<LegacyForm> {
-  readonly #table: TableName;
   readonly #hasComment: boolean;
 
   constructor(family: Family, table: TableName, hasComment: boolean) {
-    super(family);
-    this.#table = table;
+    super(family, table);
     this.#hasComment = hasComment;
   }
 
-  protected make({ body, kind, findSet }: FormInput): LegacyForm | null {
-    const entry = compileLegacyRule({ family: this.family, table: this.#table, findSet }, body);
+  protected make({ body, kind, place }: FormInput): LegacyForm | null {
+    const entry = compileLegacyRule(place, body);
     // What looked like the name of a set stands in a comment.
     if (entry === null || (kind === 'set' && entry.setAt === null)) return null;
-    const { target, setAt } = entry;
+    const { target, interfaceAt, setAt } = entry;
     const shift = this.#hasComment ? COMMENT.length : 0;
-    const bytes = this.#hasComment ? this.#withComment(entry.bytes) : entry.bytes;
-    const places = this.#hasComment ? [XTABLES_LAYOUTS[this.family].entry + EXTENSION.data] : [];
-    if (kind === 'dispatch') places.push(interfaceAt(this.family, body.startsWith('--in-') ? 'in' : 'out'));
+    const bytes = this.#hasComment ? withComment(place.family, entry.bytes) : entry.bytes;
+    const places = this.#hasComment ? [XTABLES_LAYOUTS[place.family].entry + EXTENSION.data] : [];
+    if (kind === 'dispatch' && interfaceAt !== null) places.push(interfaceAt);
     if (kind === 'set' && setAt !== null) places.push(setAt + shift);
     const chain = target?.chain ?? null;
     const isNamed = kind === 'chain' || kind === 'dispatch';
@@ -57,14 +55,14 @@ class RuleForms extends TextForms<LegacyForm> {
       leadsTo: isNamed ? 'last' : chain === null ? null : { chain },
     };
   }
+}
 
-  /** The comment is the first match. */
-  #withComment(entry: Buffer): Buffer {
-    const { entry: length, targetOffset, nextOffset } = XTABLES_LAYOUTS[this.family];
-    const bytes = Buffer.concat([entry.subarray(0, length), COMMENT, entry.subarray(length)]);
-    for (const at of [targetOffset, nextOffset]) bytes.writeUInt16LE(bytes.readUInt16LE(at) + COMMENT.length, at);
-    return bytes;
-  }
+/** The comment is the first match. */
+function withComment(family: Family, entry: Buffer): Buffer {
+  const { entry: length, targetOffset, nextOffset } = XTABLES_LAYOUTS[family];
+  const bytes = Buffer.concat([entry.subarray(0, length), COMMENT, entry.subarray(length)]);
+  for (const at of [targetOffset, nextOffset]) bytes.writeUInt16LE(bytes.readUInt16LE(at) + COMMENT.length, at);
+  return bytes;
 }
 
 /** Rules of one table, for one script: kept longer, forms would keep names of policies, which stand in comments. */

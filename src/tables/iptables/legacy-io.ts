@@ -117,32 +117,18 @@ export class LegacyIptablesIo implements IptablesIo {
 
   /** See IptablesIo. */
   async restore(family: Family, script: string): Promise<void> {
-    const isDone =
-      script.length > SHORT_SCRIPT
-        ? await this.#restoreLong(family, script)
-        : await this.#restore(family, script, true);
-    if (isDone) return;
+    const isKept = script.length <= SHORT_SCRIPT;
+    // Of tables that are not kept there is one in memory at a time.
+    const endTurn = isKept ? null : await this.#turns.take();
+    try {
+      const compiled = await this.#compile(family, script);
+      // Where somebody holds the lock, the tool waits for it. What the kernel refuses, the tool says the line of.
+      if (compiled !== null && (await this.#write(family, compiled, isKept))) return;
+    } finally {
+      endTurn?.();
+    }
     this.#forgetTablesOf(family, script);
     await this.#options.tool.restore(family, script);
-  }
-
-  /** One after the other, so that there is one table in memory at a time. */
-  async #restoreLong(family: Family, script: string): Promise<boolean> {
-    const endTurn = await this.#turns.take();
-    try {
-      return await this.#restore(family, script, false);
-    } finally {
-      endTurn();
-    }
-  }
-
-  /**
-   * False for what the tool is to do, and nothing was changed. Where somebody holds the lock, the tool waits for it; what
-   * the kernel refuses, it says the line of.
-   */
-  async #restore(family: Family, script: string, isKept: boolean): Promise<boolean> {
-    const compiled = await this.#compile(family, script);
-    return compiled !== null && (await this.#write(family, compiled, isKept));
   }
 
   /** What the tool writes is another table: its memory is free while the tool works. */

@@ -15,6 +15,8 @@ export interface LegacyEntry {
   readonly bytes: Buffer;
   /** Where the place is in `bytes`, and the chain (null: the next rule); null for other targets. */
   readonly target: { readonly verdictAt: number; readonly chain: string | null } | null;
+  /** Where the name of the last interface is that the rule is for; null if it is for any. */
+  readonly interfaceAt: number | null;
   /** Where the number of the last IP set is that a match names; null if none does. */
   readonly setAt: number | null;
 }
@@ -88,6 +90,7 @@ class RuleCompiler extends RuleReader<LegacyTarget> {
   readonly #entry: Buffer;
   readonly #matches: Buffer[] = [];
   #targetAt: number;
+  #interfaceAt: number | null = null;
   #setAt: number | null = null;
   readonly #named = new Set<TestName | 'multiport' | 'tcp' | 'ports'>();
 
@@ -117,6 +120,7 @@ class RuleCompiler extends RuleReader<LegacyTarget> {
     return {
       bytes: Buffer.concat([this.#entry, ...this.#matches, bytes]),
       target: place === null ? null : { verdictAt: targetAt + VERDICT.at, chain: place.chain },
+      interfaceAt: this.#interfaceAt,
       setAt: this.#setAt,
     };
   }
@@ -159,7 +163,8 @@ class RuleCompiler extends RuleReader<LegacyTarget> {
     if (!isInterfaceName(name) || !this.#isFirst(side)) return false;
     const isPrefix = name.endsWith('+');
     const compared = isPrefix ? name.length - 1 : name.length + 1;
-    this.#entry.write(name, this.#fields[side], INTERFACE_BYTES, 'latin1');
+    this.#interfaceAt = this.#fields[side];
+    this.#entry.write(name, this.#interfaceAt, INTERFACE_BYTES, 'latin1');
     const maskAt = this.#fields[side === 'in' ? 'inMask' : 'outMask'];
     this.#entry.fill(0xff, maskAt, maskAt + compared);
     return true;
@@ -240,11 +245,6 @@ export function chainFoot(family: Family): Buffer {
 /** Bytes of a chain without rules. */
 export function chainBytes(family: Family): number {
   return 2 * XTABLES_LAYOUTS[family].entry + HEAD_TARGET_BYTES + FOOT_TARGET_BYTES;
-}
-
-/** Where the name of an interface is in an entry. */
-export function interfaceAt(family: Family, side: 'in' | 'out'): number {
-  return FIELDS[family][side];
 }
 
 /** The entry of a rule's text. */

@@ -23,13 +23,11 @@ function nameAt(end: number, name: string): number {
 
 /** A form's places are those of the comment's text, where it has one, and of the names. */
 export class RuleForms extends TextForms<CompatRule> {
-  readonly #table: TableName;
   readonly #comment: Buffer;
   readonly #same = new WeakMap<CompatRule, boolean>();
 
   constructor(family: Family, table: TableName, hasComment: boolean) {
-    super(family);
-    this.#table = table;
+    super(family, table);
     this.#comment = hasComment ? COMMENT : NOTHING;
   }
 
@@ -44,8 +42,8 @@ export class RuleForms extends TextForms<CompatRule> {
   }
 
   /** The names of interface and chain end its expressions before and after the comment. */
-  protected make({ body, kind, names, findSet }: FormInput): CompatRule | null {
-    const compiled = compileRule({ family: this.family, table: this.#table, findSet }, body);
+  protected make({ body, kind, names, place }: FormInput): CompatRule | null {
+    const compiled = compileRule(place, body);
     if (compiled === null) return null;
     const before = encodeExpressions(compiled.before);
     const after = encodeExpressions(compiled.after);

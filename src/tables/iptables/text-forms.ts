@@ -1,6 +1,6 @@
 // Forms of rules by their texts, each made once: rules that differ in nothing but names (of the chain that they lead to,
 // of the interface that they are for, of an IP set) are copies of one form. A pod that comes or goes has hundreds of them.
-import type { Family } from '../../model/family.js';
+import type { Family, TableName } from '../../model/family.js';
 import type { RulePlace } from './rule-reader.js';
 import { isComment } from './rule-matches.js';
 import { isChainName } from './rule-targets.js';
@@ -25,7 +25,7 @@ export interface FormInput {
   readonly body: string;
   readonly kind: FormKind;
   readonly names: readonly string[];
-  readonly findSet: FindSet;
+  readonly place: RulePlace;
 }
 
 const NAME = /^[!#-&(-[\]-~]+$/;
@@ -43,7 +43,8 @@ export const SET_OPTION = '--match-set ';
 
 /** Forms of the rules of one table, each with a comment in front of its other matches, or each without. */
 export abstract class TextForms<Form> {
-  protected readonly family: Family;
+  readonly #family: Family;
+  readonly #table: TableName;
   readonly #plain = new Map<string, Form | null>();
   /** By text in front of the name of a chain, then by the name's length. */
   readonly #jumps = new Map<string, (Form | null)[]>();
@@ -52,8 +53,9 @@ export abstract class TextForms<Form> {
   /** By text without the name of the one set in it. */
   readonly #ofSet = new Map<string, Form | null>();
 
-  constructor(family: Family) {
-    this.family = family;
+  constructor(family: Family, table: TableName) {
+    this.#family = family;
+    this.#table = table;
   }
 
   /** Null for a rule that is not known here. */
@@ -64,7 +66,7 @@ export abstract class TextForms<Form> {
     const set = body.indexOf(SET_OPTION) + SET_OPTION.length;
     if (set < SET_OPTION.length) return this.#leading(body) ?? this.#as(body);
     // The numbers of several sets stand in the bytes of the form, which is kept for nobody else.
-    return this.#withSet(body, set, findSet) ?? formed(this.make({ body, kind: 'plain', names: NO_NAMES, findSet }));
+    return this.#withSet(body, set, findSet) ?? formed(this.#make(body, 'plain', NO_NAMES, findSet));
   }
 
   /** A rule that ends with the name of a chain. */
@@ -78,14 +80,14 @@ export abstract class TextForms<Form> {
     if (name !== null) {
       const names = [name, chain];
       const key = ((body.startsWith(SIDES[0]) ? 0 : LENGTHS) + name.length) * LENGTHS + chain.length;
-      const form = (this.#dispatch[key] ??= this.make({ body, kind: 'dispatch', names, findSet: noSet }));
+      const form = (this.#dispatch[key] ??= this.#make(body, 'dispatch', names));
       return formed(form, names);
     }
     const front = body.slice(0, start);
     let forms = this.#jumps.get(front);
     if (forms === undefined) this.#jumps.set(front, (forms = []));
     const names = [chain];
-    const form = (forms[chain.length] ??= this.make({ body, kind: 'chain', names, findSet: noSet }));
+    const form = (forms[chain.length] ??= this.#make(body, 'chain', names));
     return formed(form, names);
   }
 
@@ -94,11 +96,11 @@ export abstract class TextForms<Form> {
     if (body.includes(SET_OPTION, start)) return null;
     const end = body.indexOf(' ', start);
     const found = end < 0 ? null : findSet(body.slice(start, end));
-    if (found === null || found.family !== this.family) return null;
+    if (found === null || found.family !== this.#family) return null;
     const key = body.slice(0, start) + body.slice(end);
     let form = this.#ofSet.get(key);
     if (form === undefined) {
-      form = this.make({ body, kind: 'set', names: NO_NAMES, findSet });
+      form = this.#make(body, 'set', NO_NAMES, findSet);
       this.#ofSet.set(key, form);
     }
     // The number as two characters, lower byte first.
@@ -108,10 +110,14 @@ export abstract class TextForms<Form> {
   #as(body: string): FormedRule<Form> | null {
     let form = this.#plain.get(body);
     if (form === undefined) {
-      form = this.make({ body, kind: 'plain', names: NO_NAMES, findSet: noSet });
+      form = this.#make(body, 'plain', NO_NAMES);
       this.#plain.set(body, form);
     }
     return formed(form);
+  }
+
+  #make(body: string, kind: FormKind, names: readonly string[], findSet: FindSet = noSet): Form | null {
+    return this.make({ body, kind, names, place: { family: this.#family, table: this.#table, findSet } });
   }
 }
 
