@@ -1,10 +1,11 @@
 // A node of its own for a real Felix: a network namespace with an etcd on loopback, and a Felix that is started and
 // stopped as calico-node's service does. Nothing listens outside, and files below /run and /var/lib are private.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
+import { hostFiles } from '../../src/kernel/files.js';
 import type { Mode } from '../fixtures/recording.js';
 import { modeParameters, waitFor } from '../kernel/support/driver-process.js';
 import { dumpKernel, type KernelDump } from '../kernel/support/dump.js';
@@ -222,8 +223,12 @@ export class FelixNode {
       .filter(([key]) => !/\/(status|last_reported_status)$/.test(key))
       .map(([key, value]) => `${key} ${value}\n`);
     const folder = join(this.folder, 'endpoint-status');
-    const names = existsSync(folder) ? readdirSync(folder).sort() : [];
-    const files = names.flatMap((name) => fileLines(folder, name));
+    const files: string[] = [];
+    for (const name of (await hostFiles.list(folder)).sort()) {
+      const text = await hostFiles.read(join(folder, name));
+      // Null if it is gone since the folder was listed.
+      if (text !== null) files.push(`${name} ${text}\n`);
+    }
     return { 'status-etcd': keys.sort().join(''), 'status-files': files.join('') };
   }
 
@@ -260,15 +265,5 @@ export class FelixNode {
       this.#answers.once('line', (line) => resolve(JSON.parse(line) as Answer));
       this.#client.stdin?.write(`${JSON.stringify(requests)}\n`);
     });
-  }
-}
-
-/** Name and content of a status file; nothing for one that is gone since its folder was listed. */
-function fileLines(folder: string, name: string): string[] {
-  try {
-    return [`${name} ${readFileSync(join(folder, name), 'utf8')}\n`];
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
   }
 }
