@@ -15,7 +15,7 @@ export interface ApplyPhases {
   readonly interfaceSettings: readonly Reconciler[];
   /** IP set planes: creations and updates before the tables, deletions after them. */
   readonly ipSets: readonly IpSetReconciler[];
-  /** Tunnel devices, FDB and link addresses, one after the other while the sets are written. */
+  /** Tunnel devices, FDB and link addresses, one after the other: routes need them, policy does not. */
   readonly links: readonly Reconciler[];
   readonly routes: readonly Reconciler[];
   readonly tables: readonly Reconciler[];
@@ -111,29 +111,25 @@ export async function applyOnce(
     onProgress();
   });
   const refusedSets: Refusal[] = [];
-  const sets = timed('sets', async () => {
-    for (const result of await all(phases.ipSets.map((plane) => plane.apply()))) {
-      outcome.add(result);
-      refusedSets.push(...result.refused);
-    }
-  });
-  // It is waited for below; until then its failure must not count as one that nobody looks at.
-  sets.catch(() => undefined);
-  await timed('links', async () => {
-    for (const reconciler of phases.links) await soft(reconciler);
-  });
   const late = new LatePhase(async () => {
+    await timed('links', async () => {
+      for (const reconciler of phases.links) await soft(reconciler);
+    });
     await timed('settings', async () => {
       for (const reconciler of phases.interfaceSettings) await soft(reconciler);
     });
     await timed('routes', async () => void (await Promise.all(phases.routes.map(soft))));
   });
-  // Packets wait for tables first of all, so the rest begins when those are written, or as soon as sets or tables wait
-  // for the kernel.
-  const hasLate = phases.interfaceSettings.length + phases.routes.length > 0;
-  const timer = hasLate ? clock.setTimer(0, () => void phases.untilTablesAreSent().then(() => late.start())) : null;
+  // Packets wait for sets and tables first of all, so the rest begins when those are written, or as soon as they wait for
+  // the kernel.
+  const timer = clock.setTimer(0, () => void phases.untilTablesAreSent().then(() => late.start()));
   try {
-    await sets;
+    await timed('sets', async () => {
+      for (const result of await all(phases.ipSets.map((plane) => plane.apply()))) {
+        outcome.add(result);
+        refusedSets.push(...result.refused);
+      }
+    });
     // A rule over a set that is not as wanted must not be in force for one moment: its policy is written closed.
     if (onRefusedSets(refusedSets)) await runManagers(phases.managers, outcome, clock, log);
     await timed('tables', async () => {
@@ -148,7 +144,7 @@ export async function applyOnce(
       }
     });
   } finally {
-    timer?.cancel();
+    timer.cancel();
     // Never leave work of this apply running behind: the next one must not overlap it.
     await late.ended();
   }

@@ -54,6 +54,5 @@ function generationAnswer(type: number, id: number): Buffer {
     .u8(0)
     .u8(0)
     .u16(0);
-  writer.attributeU32Be(GENERATION_ID, id).end().begin(CONTROL.error, 0, 1).u32(0);
-  return Buffer.from(writer.end().finish());
+  return Buffer.from(writer.attributeU32Be(GENERATION_ID, id).end().finish());
 }

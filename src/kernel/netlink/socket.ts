@@ -82,7 +82,7 @@ export class NetlinkSocket {
   #sequence = 1;
   #poll: { stop(): void } | null = null;
   #closed = false;
-  /** Nothing can wait to be read: the last exchange was a dump that was read to its end. */
+  /** Nothing can wait to be read: all that the last request can be answered with was read. */
   #isDrained = false;
 
   /** @throws NetlinkError when the kernel gives no such socket. */
@@ -148,6 +148,8 @@ export class NetlinkSocket {
         else if (message.type !== CONTROL.noop) onMessage(message);
       }
     }
+    // Of a batch that is refused, more than what was asked for may be answered.
+    this.#isDrained = acks.length === expectedAcks && acks.every(({ errno }) => errno === 0);
     return acks;
   }
 
@@ -179,6 +181,26 @@ export class NetlinkSocket {
         return false;
       });
     }
+    this.#isDrained = true;
+  }
+
+  /**
+   * Sends a request that wants no acknowledgement and hands over its answer, which is one message.
+   * @throws NetlinkError when the kernel refuses it, or does not answer.
+   */
+  askOne(request: Buffer, visit: MessageVisitor): void {
+    this.#send(request);
+    const length = this.#receive();
+    if (length === null) throw netlinkError('Netlink question', { sequence: 0, errno: EIO, detail: 'no answer' });
+    this.#isDrained = true;
+    scanMessages(this.#received, length, (type, _flags, start, end) => {
+      if (type === CONTROL.error) {
+        const errno = -(this.#received.words[start >>> 2] ?? 0);
+        throw netlinkError('Netlink question', { sequence: 0, errno, detail: '' });
+      }
+      visit(this.#received, start, end);
+      return true;
+    });
   }
 
   /**

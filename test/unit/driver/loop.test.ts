@@ -161,10 +161,10 @@ describe('DataplaneLoop', () => {
       'message inSync',
       'work',
       'sets',
-      'links',
       'tables',
-      'settings',
+      'links',
       'deletions',
+      'settings',
       'routes',
       'publish',
       'in sync',
@@ -172,7 +172,7 @@ describe('DataplaneLoop', () => {
     ]);
   });
 
-  test('settings and routes wait while the tables make their scripts, not for the kernel, and are left if tables fail', async () => {
+  test('links, settings and routes wait while the tables make their scripts, not for the kernel, and are left if tables fail', async () => {
     const rig = new Rig();
     let sent: () => void = () => undefined;
     const sending = (): void => {
@@ -187,7 +187,7 @@ describe('DataplaneLoop', () => {
     expect(rig.trace.at(-1)).toBe('tables');
     sent();
     await rig.clock.advance(0);
-    expect(rig.trace.slice(-2)).toEqual(['settings', 'routes']);
+    expect(rig.trace.slice(-3)).toEqual(['links', 'settings', 'routes']);
     end(Promise.resolve(CLEAN));
     await rig.clock.advance(0);
     expect(rig.inSync).toBe(1);
@@ -357,12 +357,12 @@ describe('DataplaneLoop', () => {
     await rig.start();
     expect(rig.trace.slice(1)).toEqual([
       'sets',
-      'links',
       'close s:big',
       'work',
       'tables',
-      'settings',
+      'links',
       'deletions',
+      'settings',
       'routes',
       'publish',
       'in sync',
@@ -380,9 +380,12 @@ describe('DataplaneLoop', () => {
     const unhandled: unknown[] = [];
     const listener = (reason: unknown): void => void unhandled.push(reason);
     process.on('unhandledRejection', listener);
-    rig.results.set('sets', () => Promise.reject(new Error('ipset is gone')));
+    let fail: (error: Error) => void = () => undefined;
+    rig.results.set('sets', () => new Promise((_resolve, reject) => (fail = reject)));
     rig.results.set('links', () => new Promise((resolve) => setImmediate(() => setImmediate(() => resolve(CLEAN)))));
     await rig.start();
+    expect(rig.trace.at(-1)).toBe('links');
+    fail(new Error('ipset is gone'));
     for (let turn = 0; turn < 20 && rig.fatal === null; turn++) await new Promise((resolve) => setImmediate(resolve));
     process.off('unhandledRejection', listener);
     expect(unhandled).toEqual([]);
