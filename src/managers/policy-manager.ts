@@ -6,7 +6,8 @@ import type { Logger } from '../base/logger.js';
 import type { Chain } from '../model/chain.js';
 import { isStagedPolicy, policyChainName, profileChainName } from '../model/names.js';
 import type { Policy, PolicyID, Profile } from '../protocol/gen/felix/felixbackend_pb.js';
-import type { ProtoRule, RuleRenderer } from '../rules/renderer.js';
+import type { RuleRenderer } from '../rules/renderer.js';
+import { setsOfRule } from '../rules/rule-checks.js';
 import { policyKey, type UnitKey } from './endpoint-keys.js';
 import type { DataplaneMessage, Manager } from './manager.js';
 import { PolicyCatalog, type CatalogEntry } from './policy-catalog.js';
@@ -34,23 +35,8 @@ const NEEDED_EVERYWHERE = 'AssumeNeededOnEveryNode';
 const DIRECTIONS = ['ingress', 'egress'] as const;
 const NOT_ACTIVE = 'an endpoint refers to it, but it is not active';
 
-function* setsOfRules(rules: readonly ProtoRule[]): Generator<string> {
-  for (const rule of rules) {
-    yield* rule.srcIpSetIds;
-    yield* rule.dstIpSetIds;
-    yield* rule.notSrcIpSetIds;
-    yield* rule.notDstIpSetIds;
-    yield* rule.dstIpPortSetIds;
-    yield* rule.srcNamedPortIpSetIds;
-    yield* rule.dstNamedPortIpSetIds;
-    yield* rule.notSrcNamedPortIpSetIds;
-    yield* rule.notDstNamedPortIpSetIds;
-  }
-}
-
-function* setsOfBody(body: Policy | Profile): Generator<string> {
-  yield* setsOfRules(body.inboundRules);
-  yield* setsOfRules(body.outboundRules);
+function setsOfBody({ inboundRules, outboundRules }: Policy | Profile): string[] {
+  return inboundRules.concat(outboundRules).flatMap(setsOfRule);
 }
 
 /** DROP also where REJECT is configured: the kernel takes it in every table. */

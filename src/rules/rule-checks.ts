@@ -14,28 +14,29 @@ const CATCH_ALL: Readonly<Record<Family, string>> = { 4: '0.0.0.0/0', 6: '::/0' 
 /** A protocol as matches take it. */
 export type ProtocolValue = string | number;
 
-/** Throws RefusedError for values that no back end can program. */
-export function checkRule(rule: ProtoRule, object: string): void {
-  for (const net of [...rule.srcNet, ...rule.dstNet, ...rule.notSrcNet, ...rule.notDstNet]) {
-    if (!NET.test(net)) refuse(object, `"${net}" is no CIDR`);
-  }
-  for (const { first, last } of [...rule.srcPorts, ...rule.dstPorts, ...rule.notSrcPorts, ...rule.notDstPorts]) {
-    if (first < 0 || last > 65535 || first > last) refuse(object, `${first}-${last} is no port range`);
-  }
-  const sets = [
-    rule.srcIpSetIds,
+/** The ids of all IP sets that a rule names, those that come twice twice. */
+export function setsOfRule(rule: ProtoRule): string[] {
+  return rule.srcIpSetIds.concat(
     rule.dstIpSetIds,
+    rule.notSrcIpSetIds,
+    rule.notDstIpSetIds,
     rule.dstIpPortSetIds,
     rule.srcNamedPortIpSetIds,
     rule.dstNamedPortIpSetIds,
-    rule.notSrcIpSetIds,
-    rule.notDstIpSetIds,
     rule.notSrcNamedPortIpSetIds,
     rule.notDstNamedPortIpSetIds,
-  ];
-  for (const ids of sets) {
-    for (const id of ids) if (!SET_ID.test(id)) refuse(object, `"${id}" is no IP set id`);
+  );
+}
+
+/** Throws RefusedError for values that no back end can program. */
+export function checkRule(rule: ProtoRule, object: string): void {
+  for (const net of rule.srcNet.concat(rule.dstNet, rule.notSrcNet, rule.notDstNet)) {
+    if (!NET.test(net)) refuse(object, `"${net}" is no CIDR`);
   }
+  for (const { first, last } of rule.srcPorts.concat(rule.dstPorts, rule.notSrcPorts, rule.notDstPorts)) {
+    if (first < 0 || last > 65535 || first > last) refuse(object, `${first}-${last} is no port range`);
+  }
+  for (const id of setsOfRule(rule)) if (!SET_ID.test(id)) refuse(object, `"${id}" is no IP set id`);
   checkIcmp(rule, object);
 }
 
@@ -82,8 +83,8 @@ export function checkPortProtocol(protocol: ProtocolValue | null, object: string
  * The nets of one family. Null when the list had entries but none is left, or when a negated list holds everything:
  * then the rule can't match and is left out (dataplane.md 1.5).
  */
-export function netsOfFamily(nets: readonly string[], family: Family, negated: boolean): string[] | null {
-  if (nets.length === 0) return [];
+export function netsOfFamily(nets: readonly string[], family: Family, negated: boolean): readonly string[] | null {
+  if (nets.length === 0) return nets;
   const kept = nets.filter((net) => net.includes(':') === (family === 6));
   if (kept.length === 0 || (negated && kept.includes(CATCH_ALL[family]))) return null;
   return kept;
