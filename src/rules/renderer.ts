@@ -3,15 +3,7 @@
 import type { Chain, Rule, VerdictMap } from '../model/chain.js';
 import type { DataplaneConfig, DataplaneEnvironment } from '../model/config.js';
 import type { Backend, Family, TableName } from '../model/family.js';
-import type {
-  Policy,
-  PolicyID,
-  Profile,
-  QoSControls,
-  Rule as ProtoRule,
-} from '../protocol/gen/felix/felixbackend_pb.js';
-
-export type { ProtoRule };
+import type { Policy, PolicyID, Profile, QoSControls } from '../protocol/gen/felix/felixbackend_pb.js';
 
 /** Everything that rendering depends on; fixed for the life of a renderer. */
 export interface RenderOptions {
