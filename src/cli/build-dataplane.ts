@@ -38,7 +38,6 @@ function createLoop(
   const routes = [...networking.routes, ...wireguard.flatMap((own) => own.reconcilers)];
   const { clock, log, driverMetrics } = builder;
   let applyNumber = 0;
-  let taken: { readonly types: readonly string[]; readonly mergedAway: number } = { types: [], mergedAway: 0 };
   const resync = (reconcilers: readonly Reconciler[]) => (): void => {
     for (const reconciler of reconcilers) reconciler.queueResync();
   };
@@ -71,8 +70,9 @@ function createLoop(
     jitter: Math.random,
     takeMessages: () => {
       const { messages, mergedAway } = input.takeMessages();
-      // Felix's label is the message's type: IPSetUpdate, not ipsetUpdate. Counted after the apply: packets do not wait for it.
-      taken = { types: messages.map(({ value }) => value?.$typeName.replace('felix.', '') ?? ''), mergedAway };
+      driverMetrics.merged(mergedAway);
+      // Felix's label is the message's type: IPSetUpdate, not ipsetUpdate.
+      driverMetrics.messages(messages.map(({ value }) => value?.$typeName.replace('felix.', '') ?? ''));
       return messages;
     },
     tookInterfaceEvents: (states, addresses) => driverMetrics.interfaceEvents(states, addresses),
@@ -90,8 +90,6 @@ function createLoop(
     },
     afterApply: (outcome) => {
       applyNumber += 1;
-      driverMetrics.merged(taken.mergedAway);
-      driverMetrics.messages(taken.types);
       driverMetrics.applied(outcome);
       const level = applyNumber === 1 || outcome.operations > 0 ? 'info' : 'debug';
       const { operations, dirty, phaseMs } = outcome;
