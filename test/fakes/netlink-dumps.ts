@@ -48,7 +48,8 @@ export function dumpingLibrary(answer: DumpAnswer, interruptions = 0, generation
   };
 }
 
-function generationAnswer(type: number, id: number): Buffer {
+/** What a request of `type` for the generation id is answered with. */
+export function generationAnswer(type: number, id: number): Buffer {
   const writer = new MessageWriter()
     .begin((type & ~0xff) | NEW_GENERATION, 0, 1)
     .u8(0)

@@ -3,14 +3,12 @@
 // conntrack tool lists the whole table for each of them.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { NativeLibrary } from './library.js';
-import { FLAG, forEachAttribute, MessageWriter, type ReceivedMessage } from './message.js';
+import { FLAG, forEachAttribute, MessageWriter, NFGENMSG_LENGTH, type ReceivedMessage } from './message.js';
 import { addressBytes, afOf } from './rtnetlink.js';
 import { NETLINK, netlinkError, NetlinkSocket } from './socket.js';
 
 const SUBSYSTEM = 1 << 8;
 const COMMAND = { get: 1, delete: 2 } as const;
-/** struct nfgenmsg: family, version, resource id. */
-const GENERIC_LENGTH = 4;
 const NESTED = 0x8000;
 const CTA = { original: 1, reply: 2, id: 12, zone: 18, filter: 25 } as const;
 /** Within CTA_FILTER: which parts of the tuple of a direction count. */
@@ -135,7 +133,7 @@ export class ConntrackNetlink {
 function flowOf({ payload }: ReceivedMessage, family: 4 | 6, sources: ReadonlySet<string>): FlowName | null {
   let isOurs = false;
   const name: [number, Buffer][] = [];
-  forEachAttribute(payload.subarray(GENERIC_LENGTH), (type, value) => {
+  forEachAttribute(payload.subarray(NFGENMSG_LENGTH), (type, value) => {
     if (type === CTA.original || type === CTA.reply) isOurs ||= sources.has(sourceOf(value, family));
     if (type === CTA.original) name.push([type | NESTED, value]);
     if (type === CTA.id || type === CTA.zone) name.push([type, value]);

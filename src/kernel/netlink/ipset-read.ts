@@ -1,14 +1,12 @@
 // The listing of one IP set, from the bytes of a dump to ipset's own text form of its members.
 import { formatIpv4, formatIpv6 } from '../../base/ip.js';
-import { textAt } from './message.js';
+import { NFGENMSG_LENGTH, textAt } from './message.js';
 import { attributeEnd, bigEndian, eachAttribute, findAttribute, type ReceivedBytes } from './scan.js';
 
 const ATTRIBUTE = { typeName: 3, family: 5, data: 7, adt: 8 } as const;
 const DATA = { ip: 1, cidr: 3, port: 4, timeout: 6, proto: 7, flags: 8, maxElements: 19, netmask: 20 } as const;
 const IP_FORM = { v4: 1, v6: 2 } as const;
 const NFPROTO_IPV6 = 10;
-/** struct nfgenmsg. */
-const HEADER_LENGTH = 4;
 /** IPSET_FLAG_NOMATCH: the member is an exception. We never write it, but someone may have. */
 const NO_MATCH_FLAG = 1 << 2;
 /** Extensions of a set, by bit of its flags (enum ipset_cadt_flags), as ipset spells them. */
@@ -42,7 +40,7 @@ export class IpsetReader {
 
   /** A payload that lies between the two places. */
   take({ bytes, words }: ReceivedBytes, start: number, end: number): void {
-    eachAttribute(words, start + HEADER_LENGTH, end, (type, from, to) => {
+    eachAttribute(words, start + NFGENMSG_LENGTH, end, (type, from, to) => {
       if (type === ATTRIBUTE.typeName) this.#type = textAt(bytes, from, to);
       else if (type === ATTRIBUTE.family) this.#family = bytes[from] === NFPROTO_IPV6 ? 6 : 4;
       else if (type === ATTRIBUTE.data) this.#takeSettings(words, from, to);

@@ -8,6 +8,8 @@ import { BugError } from '../../base/errors.js';
 export const HEADER_LENGTH = 16;
 /** struct nlattr: 16-bit length (header included, padding not), 16-bit type. */
 export const ATTRIBUTE_HEADER_LENGTH = 4;
+/** struct nfgenmsg, which follows the header in every subsystem of nfnetlink: family, version, resource id. */
+export const NFGENMSG_LENGTH = 4;
 /** Offset of nlmsg_seq in a header. */
 const SEQUENCE_OFFSET = 8;
 

@@ -1,6 +1,6 @@
 // The chains of one nf_tables table, from the bytes of a dump. The kernel dumps those of all tables of a family: a node
 // has thousands, and four tables of iptables-nft are read one after the other.
-import { attributeText, parseAttributes, textAt } from './message.js';
+import { attributeText, NFGENMSG_LENGTH, parseAttributes, textAt } from './message.js';
 import { CHAIN, HOOK } from './nf-numbers.js';
 import {
   attributeEnd,
@@ -11,8 +11,6 @@ import {
   RepeatedText,
 } from './scan.js';
 
-/** struct nfgenmsg. */
-const MESSAGE_HEADER_LENGTH = 4;
 const ACCEPT = 1;
 
 /** What makes a base chain. */
@@ -49,7 +47,7 @@ export class ChainReader {
     const { bytes, words } = received;
     let name = '';
     let isBase = false;
-    let at = start + MESSAGE_HEADER_LENGTH;
+    let at = start + NFGENMSG_LENGTH;
     for (let next = attributeEnd(words, at, end); next > at; next = attributeEnd(words, at, end)) {
       switch (attributeType(words, at)) {
         case CHAIN.table:
@@ -74,7 +72,7 @@ export class ChainReader {
   };
 
   #readBase({ bytes }: ReceivedBytes, start: number, end: number): ListedBase {
-    const attributes = parseAttributes(bytes.subarray(start + MESSAGE_HEADER_LENGTH, end));
+    const attributes = parseAttributes(bytes.subarray(start + NFGENMSG_LENGTH, end));
     const values = parseAttributes(attributes.get(CHAIN.hook) ?? Buffer.alloc(0));
     const number = values.get(HOOK.number)?.readUInt32BE(0) ?? 0;
     return {

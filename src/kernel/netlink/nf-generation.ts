@@ -1,12 +1,10 @@
 // The generation id of nf_tables, asked over whatever socket is open.
-import { FLAG, MessageWriter } from './message.js';
+import { FLAG, MessageWriter, NFGENMSG_LENGTH } from './message.js';
 import { MESSAGE, SUBSYSTEM } from './nf-numbers.js';
 import { eachAttribute } from './scan.js';
 import type { NetlinkSocket } from './socket.js';
 
 const GENERATION_ID = 1;
-/** struct nfgenmsg. */
-const FAMILY_HEADER_LENGTH = 4;
 
 /** The same each time: nobody looks at its sequence number. */
 const QUESTION = new MessageWriter(64)
@@ -23,8 +21,8 @@ const QUESTION = new MessageWriter(64)
  */
 export function askGeneration(socket: NetlinkSocket): number {
   let id = 0;
-  socket.askOne(QUESTION, ({ bytes, words }, start, end) => {
-    eachAttribute(words, start + FAMILY_HEADER_LENGTH, end, (type, from) => {
+  socket.askOne('nf_tables generation', QUESTION, ({ bytes, words }, start, end) => {
+    eachAttribute(words, start + NFGENMSG_LENGTH, end, (type, from) => {
       if (type === GENERATION_ID) id = bytes.readUInt32BE(from);
     });
   });

@@ -19,7 +19,6 @@ export const MESSAGE = {
   deleteSet: 11,
   newElement: 12,
   deleteElement: 14,
-  newGeneration: 15,
   getGeneration: 16,
 } as const;
 /** Attributes of tables, chains, their hooks, and rules. */

@@ -1,11 +1,9 @@
 // What the rules of an nf_tables table are known by, from the bytes of a dump: tables have ten thousands of rules, and
 // of each only a few bytes of its comment count.
-import { textAt } from './message.js';
+import { NFGENMSG_LENGTH, textAt } from './message.js';
 import { RULE } from './nf-numbers.js';
 import { attributeEnd, attributeType, type MessageVisitor, RepeatedText } from './scan.js';
 
-/** struct nfgenmsg. */
-const MESSAGE_HEADER_LENGTH = 4;
 /** User data of nft: 8-bit type, 8-bit length, value; the comment is of this type. */
 const COMMENT = 0;
 const COMMA = 0x2c;
@@ -42,7 +40,7 @@ export class RuleTagReader {
   readonly visit: MessageVisitor = ({ bytes, words }, start, end) => {
     let dataStart = 0;
     let dataEnd = 0;
-    let at = start + MESSAGE_HEADER_LENGTH;
+    let at = start + NFGENMSG_LENGTH;
     for (let next = attributeEnd(words, at, end); next > at; next = attributeEnd(words, at, end)) {
       switch (attributeType(words, at)) {
         case RULE.table:

@@ -1,6 +1,6 @@
 // Elements of nf_tables sets and maps, from the bytes of a dump to the texts that nft prints.
 import { formatIpv4, formatIpv6 } from '../../base/ip.js';
-import { textAt } from './message.js';
+import { NFGENMSG_LENGTH, textAt } from './message.js';
 import { attributeEnd, bigEndian, eachAttribute, findAttribute, type ReceivedBytes } from './scan.js';
 
 const ELEMENT_LIST = { elements: 3 } as const;
@@ -66,8 +66,7 @@ function scanElements(
   end: number,
   visit: (start: number, end: number) => void,
 ): void {
-  // struct nfgenmsg has four bytes.
-  const list = findAttribute(words, start + 4, end, ELEMENT_LIST.elements);
+  const list = findAttribute(words, start + NFGENMSG_LENGTH, end, ELEMENT_LIST.elements);
   if (list < 0) return;
   eachAttribute(words, list, attributeEnd(words, list - 4, end), (_type, from, to) => visit(from, to));
 }

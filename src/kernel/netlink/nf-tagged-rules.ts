@@ -1,7 +1,7 @@
 // Rules of the tables of iptables-nft by the comments that they carry: iptables-nft writes each as a `comment` match of
 // xtables inside the rule, newer releases as user data.
 import { readUserComment } from './nf-rule-read.js';
-import { textAt } from './message.js';
+import { NFGENMSG_LENGTH, textAt } from './message.js';
 import { RULE } from './nf-numbers.js';
 import {
   attributeEnd,
@@ -13,8 +13,6 @@ import {
 } from './scan.js';
 import { type TaggedRules, TaggedRulesBuilder } from './tagged-rules.js';
 
-/** struct nfgenmsg. */
-const MESSAGE_HEADER_LENGTH = 4;
 const EXPRESSION = { name: 1, data: 2 } as const;
 /** Of the expressions `match` and `target`. */
 const EXTENSION = { name: 1, info: 3 } as const;
@@ -57,7 +55,7 @@ export class TaggedRuleReader {
     let expressionsEnd = 0;
     let userData = 0;
     let userDataEnd = 0;
-    let at = start + MESSAGE_HEADER_LENGTH;
+    let at = start + NFGENMSG_LENGTH;
     for (let next = attributeEnd(words, at, end); next > at; next = attributeEnd(words, at, end)) {
       const value = at + 4;
       switch (attributeType(words, at)) {

@@ -186,21 +186,20 @@ export class NetlinkSocket {
 
   /**
    * Sends a request that wants no acknowledgement and hands over its answer, which is one message.
-   * @throws NetlinkError when the kernel refuses it, or does not answer.
+   * @throws NetlinkError about `what` when the kernel refuses it, or does not answer.
    */
-  askOne(request: Buffer, visit: MessageVisitor): void {
+  askOne(what: string, request: Buffer, visit: MessageVisitor): void {
     this.#send(request);
     const length = this.#receive();
-    if (length === null) throw netlinkError('Netlink question', { sequence: 0, errno: EIO, detail: 'no answer' });
-    this.#isDrained = true;
-    scanMessages(this.#received, length, (type, _flags, start, end) => {
+    this.#isDrained = length !== null;
+    const isAnswered = scanMessages(this.#received, length ?? 0, (type, _flags, start, end) => {
       if (type === CONTROL.error) {
-        const errno = -(this.#received.words[start >>> 2] ?? 0);
-        throw netlinkError('Netlink question', { sequence: 0, errno, detail: '' });
+        throw netlinkError(what, { sequence: 0, errno: errnoAt(this.#received, start, end), detail: '' });
       }
       visit(this.#received, start, end);
       return true;
     });
+    if (!isAnswered) throw netlinkError(what, { sequence: 0, errno: EIO, detail: 'no answer' });
   }
 
   /**
@@ -360,11 +359,16 @@ class DumpPart {
       this.#visit(this.#received, start, end);
       return false;
     }
-    const errno = end - start >= 4 ? -(this.#received.words[start >>> 2] ?? 0) : EIO;
+    const errno = errnoAt(this.#received, start, end);
     if (errno !== 0) throw netlinkError('Netlink dump', { sequence: 0, errno, detail: '' });
     if (this.#isInterrupted) throw interrupted('Netlink dump was interrupted by a change');
     return true;
   };
+}
+
+/** What the payload of a message of type error or done begins with. */
+function errnoAt({ words }: ReceivedBytes, start: number, end: number): number {
+  return end - start >= 4 ? -(words[start >>> 2] ?? 0) : EIO;
 }
 
 /** The error of a listing during which something was changed: read again. */

@@ -5,8 +5,9 @@ import { CONTROL, FLAG, MessageWriter } from '../../../src/kernel/netlink/messag
 import { askGeneration } from '../../../src/kernel/netlink/nf-generation.js';
 import { NETLINK, NetlinkSocket } from '../../../src/kernel/netlink/socket.js';
 import { MUTE } from '../../fakes/native-library.js';
+import { generationAnswer } from '../../fakes/netlink-dumps.js';
 
-const NEW_GENERATION = 0x0a0f;
+const GET_GENERATION = 0x0a10;
 const ERESTART = 85;
 
 /** A kernel that answers each request with the next of these lists of datagrams, and the calls that were made to it. */
@@ -36,23 +37,15 @@ function scripted(answers: readonly (readonly Buffer[])[]): {
   return { socket: new NetlinkSocket(library, NETLINK.netfilter), calls, waiting };
 }
 
-function message(type: number, content: (writer: MessageWriter) => MessageWriter): Buffer {
-  return Buffer.from(
-    content(new MessageWriter().begin(type, 0, 1))
-      .end()
-      .finish(),
-  );
-}
-
 function generation(id: number): Buffer {
-  return message(NEW_GENERATION, (writer) => writer.u8(0).u8(0).u16(0).attributeU32Be(1, id));
+  return generationAnswer(GET_GENERATION, id);
 }
 
 function acknowledgement(errno: number): Buffer {
-  return message(CONTROL.error, (writer) => writer.i32(-errno).u32(20).u32(0).u32(0).u32(0));
+  return new MessageWriter().begin(CONTROL.error, 0, 1).i32(-errno).u32(20).u32(0).u32(0).u32(0).end().finish();
 }
 
-const REQUEST = message(0x0a00, (writer) => writer.u32(0));
+const REQUEST = new MessageWriter().begin(0x0a00, 0, 1).u32(0).end().finish();
 
 describe('askGeneration', () => {
   test('asks in two calls once it knows that nothing waits, and wants no acknowledgement', () => {
