@@ -47,6 +47,7 @@ import type { NftIo } from '../tables/nftables/io.js';
 import { NetlinkNftIo } from '../tables/nftables/netlink-io.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { countCommands, countIpSets, countNft } from './counted-io.js';
+import { limitHeapGrowth } from './heap-growth.js';
 import type { KernelDriver } from './options.js';
 
 /** What the dataplane reaches the kernel through. */
@@ -260,6 +261,7 @@ function legacyIo(
   });
   const lock = new FileLock(library, process.env['XTABLES_LOCKFILE'] ?? XTABLES_LOCK);
   const readTags = xtables.taggedRulesIn.bind(xtables);
+  limitHeapGrowth();
   return new LegacyIptablesIo({ sockets, lock, sets, tool, clock, memory, readTags });
 }
 
