@@ -99,6 +99,7 @@ export function countIpSets(io: IpSetIo, metrics: Metrics): IpSetIo {
       return names;
     },
     list: (name) => counted(metrics, IPSET, io.list(name)),
+    digest: (name) => counted(metrics, IPSET, io.digest(name)),
     restore: (script) => {
       metrics.add('felix_ipset_lines_executed', lineCount(script));
       return counted(metrics, IPSET, io.restore(script));

@@ -55,6 +55,7 @@ export function commandIpSetIo(runner: CommandRunner): IpSetIo {
       }
       return parseKernelIpSet(name, result.stdout);
     },
+    digest: () => Promise.resolve(null),
     async restore(script) {
       // As an option of one line it would stick for all later lines (ipset 7.17), so it stands for all of them.
       await run({ argv: ['ipset', '-exist', 'restore'], stdin: script });

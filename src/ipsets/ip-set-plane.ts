@@ -253,6 +253,7 @@ export class IpSetPlane implements IpSetReconciler {
 
   async #list(set: TrackedSet, slices: TimeSlices): Promise<void> {
     try {
+      if (await this.#isAsListed(set)) return;
       await set.adopt(await this.#options.io.list(set.name), slices);
     } catch (error) {
       if (error instanceof ToolError && isToolBroken(error)) {
@@ -266,11 +267,18 @@ export class IpSetPlane implements IpSetReconciler {
     if (!set.isInSync) this.#dirty.add(set);
   }
 
+  /** Whether nobody has changed it since it was listed. */
+  async #isAsListed(set: TrackedSet): Promise<boolean> {
+    if (set.kernel !== 'matching' || set.digest === null) return false;
+    return (await this.#options.io.digest(set.name)) === set.digest;
+  }
+
   /** Writes every dirty set that may be written. Returns false when a refused set is to be tried again at once. */
   async #write(slices: TimeSlices): Promise<boolean> {
     const changed: TrackedSet[] = [];
     const rebuilt: TrackedSet[] = [];
     for (const set of this.#dirty) {
+      if (!set.isInSync) set.digest = null;
       const reason = set.ownRefusal();
       if (reason !== null) {
         this.#refusals.refuse(set, reason);

@@ -13,6 +13,8 @@ export interface KernelIpSet {
   readonly foreignOptions: readonly string[];
   /** Members as printed. Read lazily: a set of a million is cut up piece by piece. */
   readonly members: Iterable<string>;
+  /** What {@link IpSetIo.digest} says as long as the set is the same; null if that costs no less than a listing. */
+  readonly digest: string | null;
 }
 
 /** How the kernel's sets are read and written; spawned, co-process and native forms behave alike. */
@@ -21,6 +23,8 @@ export interface IpSetIo {
   listNames(): Promise<readonly string[]>;
   /** One set, or null if there is none of that name. Rejects with ToolError, also when the text cannot be read. */
   list(name: string): Promise<KernelIpSet | null>;
+  /** Of all that the kernel says of a set; null if there is none of that name, or if `list` says none. Rejects with ToolError. */
+  digest(name: string): Promise<string | null>;
   /**
    * Carries out `ipset restore` lines in order, with `-exist`: what is there already, or gone already, is no error.
    * Rejects with ToolError: `failure.inputLine` is the line that was refused, lines behind it are not done, and lines
@@ -83,5 +87,5 @@ export function parseKernelIpSet(name: string, text: string): KernelIpSet {
     throw new DataplaneError('tool', `The listing of IP set ${name} cannot be read: ${text.slice(0, 200)}`);
   }
   const from = membersAt + MEMBERS_LINE.length;
-  return { type, ...parseHeader(header), members: { [Symbol.iterator]: () => lines(text, from) } };
+  return { type, ...parseHeader(header), digest: null, members: { [Symbol.iterator]: () => lines(text, from) } };
 }

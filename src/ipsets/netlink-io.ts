@@ -58,8 +58,10 @@ export function netlinkIpSetIo(ipset: IpsetNetlink, clock: Clock): IpSetIo {
           maxElem: listed.maxElements === 0 ? null : listed.maxElements,
           foreignOptions: listed.extensions,
           members: listed.members,
+          digest: listed.digest,
         };
       }),
+    digest: (name) => attempt(`list ${name}`, () => ipset.digest(name)),
     restore: async (script) => {
       try {
         await runScript(ipset, shapes, shapeOf, script, new TimeSlices(clock, SLICE_MS));

@@ -38,6 +38,8 @@ export class TrackedSet {
   kernel: KernelSetState = 'unknown';
   /** What the kernel has in this name's place, for messages. */
   kernelText = '';
+  /** Digest of a listing with just what is known to be there; null once the set may have been written. */
+  digest: string | null = null;
   /** Created by us and not filled yet: what is in it is no membership that was ever wanted. */
   unfinished = false;
   /** Refusals by the kernel in this apply. */
@@ -100,8 +102,10 @@ export class TrackedSet {
       if (member === null) this.kernel = 'different';
       else seen.add(member);
     }
+    if (this.kernel !== 'matching') return;
+    this.digest = found.digest;
     const isAsKnown = unknown === 0 && seen.size === this.members.presentCount;
-    if (this.kernel !== 'matching' || isAsKnown) return;
+    if (isAsKnown) return;
     for (const member of this.members.present()) {
       if (slices.isDue()) await slices.pause();
       if (!seen.has(member)) this.members.setAbsent(member);

@@ -1,4 +1,5 @@
 // The listing of one IP set, from the bytes of a dump to ipset's own text form of its members.
+import { createHash } from 'node:crypto';
 import { formatIpv4, formatIpv6 } from '../../base/ip.js';
 import { NFGENMSG_LENGTH, textAt } from './message.js';
 import { attributeEnd, bigEndian, eachAttribute, findAttribute, type ReceivedBytes } from './scan.js';
@@ -28,6 +29,22 @@ export interface IpsetListing {
   readonly extensions: readonly string[];
   /** In ipset's own text form: `10.0.0.1`, `10.0.0.0/26`, `10.0.0.1,tcp:80`; empty for foreign types. */
   readonly members: readonly string[];
+  /** See {@link IpsetDigest}. */
+  readonly digest: string;
+}
+
+/** Digest of all messages of one set's dump: equal digests are equal sets, with what rules and memory they have. */
+export class IpsetDigest {
+  readonly #hash = createHash('sha224');
+
+  /** A payload that lies between the two places. */
+  take({ bytes }: ReceivedBytes, start: number, end: number): void {
+    this.#hash.update(bytes.subarray(start, end));
+  }
+
+  finish(): string {
+    return this.#hash.digest('base64');
+  }
 }
 
 /** Takes the messages of one set's dump; those after the first have members only. */
@@ -37,9 +54,12 @@ export class IpsetReader {
   #maxElements = 0;
   readonly #extensions = new Set<string>();
   readonly #members: string[] = [];
+  readonly #digest = new IpsetDigest();
 
   /** A payload that lies between the two places. */
-  take({ bytes, words }: ReceivedBytes, start: number, end: number): void {
+  take(received: ReceivedBytes, start: number, end: number): void {
+    const { bytes, words } = received;
+    this.#digest.take(received, start, end);
     eachAttribute(words, start + NFGENMSG_LENGTH, end, (type, from, to) => {
       if (type === ATTRIBUTE.typeName) this.#type = textAt(bytes, from, to);
       else if (type === ATTRIBUTE.family) this.#family = bytes[from] === NFPROTO_IPV6 ? 6 : 4;
@@ -61,6 +81,7 @@ export class IpsetReader {
       maxElements: this.#maxElements,
       extensions: [...this.#extensions],
       members: this.#members,
+      digest: this.#digest.finish(),
     };
   }
 

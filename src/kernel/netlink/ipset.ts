@@ -3,7 +3,7 @@
 import { type Cidr, parseCidr, parseIpv4 } from '../../base/ip.js';
 import { NetlinkError } from '../../base/errors.js';
 import { addressBytes } from './address-bytes.js';
-import { type IpsetListing, IpsetReader } from './ipset-read.js';
+import { IpsetDigest, type IpsetListing, IpsetReader } from './ipset-read.js';
 import type { NativeLibrary } from './library.js';
 import { attributeText, FLAG, MessageWriter, parseAttributes, type ReceivedMessage } from './message.js';
 import { type Acknowledgement, NETLINK, NetlinkSocket, throwFailure } from './socket.js';
@@ -82,16 +82,14 @@ export class IpsetNetlink {
 
   /** One set with its members, or null when there is none of that name. */
   list(name: string): IpsetListing | null {
-    const writer = this.#begin(COMMAND.list, FLAG.dump, 4);
-    writer.attributeString(ATTRIBUTE.setName, name).end();
     const reader = new IpsetReader();
-    try {
-      this.#socket.scan(writer.finish(), (received, start, end) => reader.take(received, start, end));
-    } catch (error) {
-      if (error instanceof NetlinkError && error.errno === ENOENT) return null;
-      throw error;
-    }
-    return reader.finish(name);
+    return this.#scan(name, reader) ? reader.finish(name) : null;
+  }
+
+  /** Digest of what {@link list} would read, for a tenth of its time; null when there is no set of that name. */
+  digest(name: string): string | null {
+    const digest = new IpsetDigest();
+    return this.#scan(name, digest) ? digest.finish() : null;
   }
 
   /** Creates a set; fails with EEXIST when there is one of that name. */
@@ -140,6 +138,19 @@ export class IpsetNetlink {
 
   close(): void {
     this.#socket.close();
+  }
+
+  /** False when there is no set of that name. */
+  #scan(name: string, reader: Pick<IpsetReader, 'take'>): boolean {
+    const writer = this.#begin(COMMAND.list, FLAG.dump, 4);
+    writer.attributeString(ATTRIBUTE.setName, name).end();
+    try {
+      this.#socket.scan(writer.finish(), (received, start, end) => reader.take(received, start, end));
+    } catch (error) {
+      if (error instanceof NetlinkError && error.errno === ENOENT) return false;
+      throw error;
+    }
+    return true;
   }
 
   #members(

@@ -22,7 +22,15 @@ function createIo(kind: string | undefined): IpSetIo {
   return netlinkIpSetIo(new IpsetNetlink(library), systemClock);
 }
 
-const io = createIo(process.argv[2]);
+const kernel = createIo(process.argv[2]);
+let listings = 0;
+const io: IpSetIo = {
+  ...kernel,
+  list: (name) => {
+    listings += 1;
+    return kernel.list(name);
+  },
+};
 const seen: Record<string, unknown> = {};
 
 async function shell(script: string): Promise<string> {
@@ -53,7 +61,8 @@ async function attempt(script: string): Promise<unknown> {
 async function listed(name: string): Promise<unknown> {
   const set = await io.list(name);
   if (set === null) return null;
-  return { ...set, foreignOptions: [...set.foreignOptions].sort(), members: [...set.members].sort() };
+  const { digest: _, ...rest } = set;
+  return { ...rest, foreignOptions: [...set.foreignOptions].sort(), members: [...set.members].sort() };
 }
 
 async function playIo(): Promise<void> {
@@ -159,6 +168,25 @@ async function playPlane(): Promise<void> {
   const third = start();
   await rest(third);
   seen['third start'] = [...operations];
+  /** What a refresh repairs, and how many sets it lists. */
+  const refresh = async (): Promise<{ repaired: string[]; listed: number }> => {
+    operations.length = 0;
+    listings = 0;
+    third.queueResync();
+    await rest(third);
+    return { repaired: operations.map(({ verb, object }) => `${verb} ${object}`), listed: listings };
+  };
+  const unchanged = await refresh();
+  await shell('ipset del cali40s:fine 10.0.0.3; ipset add cali40s:fine 10.0.0.9');
+  const exchanged = await refresh();
+  await refresh();
+  third.addMembers('s:fine', ['10.0.0.5']);
+  await rest(third);
+  await shell('ipset del cali40s:fine 10.0.0.5');
+  const takenBack = await refresh();
+  seen['repaired'] = [unchanged.repaired, exchanged.repaired, takenBack.repaired];
+  seen['refreshed saved'] = await saved();
+  seen['listed'] = [unchanged.listed, exchanged.listed, takenBack.listed];
 }
 
 await playIo();

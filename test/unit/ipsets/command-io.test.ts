@@ -30,6 +30,7 @@ describe('parseKernelIpSet', () => {
       maxElem: 10,
       foreignOptions: [],
       members: ['10.0.0.0/8', '10.0.0.1'],
+      digest: null,
     });
     // May be read again.
     expect([...set.members]).toHaveLength(2);

@@ -365,6 +365,69 @@ describe('resync', () => {
     await host.applyAll();
     expect(host.operations).toEqual([]);
   });
+
+  describe('where a digest says whether a set is as it was', () => {
+    /** Names that a resync lists, and lines that it writes. */
+    async function resync(host: PlaneFixture): Promise<{ listed: string[]; lines: string[] }> {
+      host.kernel.listed.length = 0;
+      host.kernel.lines.length = 0;
+      host.plane.queueResync();
+      await host.applyAll();
+      return { listed: [...host.kernel.listed].sort(), lines: [...host.kernel.lines] };
+    }
+
+    test('lists what was written since, and nothing that is as it was listed', async () => {
+      const host = new PlaneFixture(4, { digests: true });
+      want(host.plane, { 's:a': ['10.0.0.1'], 's:b': ['10.0.0.2'] });
+      await host.apply();
+      expect(await resync(host)).toEqual({ listed: ['cali40s:a', 'cali40s:b'], lines: [] });
+      expect(await resync(host)).toEqual({ listed: [], lines: [] });
+      host.plane.addMembers('s:b', ['10.0.0.3']);
+      await host.apply();
+      expect(await resync(host)).toEqual({ listed: ['cali40s:b'], lines: [] });
+      expect(await resync(host)).toEqual({ listed: [], lines: [] });
+    });
+
+    test.each([
+      ['another member', (host: PlaneFixture) => host.kernel.get('cali40s:a').members.add('6.6.6.6')],
+      ['a member less', (host: PlaneFixture) => host.kernel.get('cali40s:a').members.delete('10.0.0.1')],
+      ['another set in its place', (host: PlaneFixture) => host.kernel.put('cali40s:a', 'hash:net', 4, ['10.0.0.1'])],
+      ['no set in its place', (host: PlaneFixture) => host.kernel.sets.delete('cali40s:a')],
+    ])('repairs %s', async (_what, meddle) => {
+      const host = new PlaneFixture(4, { digests: true });
+      want(host.plane, { 's:a': ['10.0.0.1'], 's:b': ['10.0.0.2'] });
+      await host.apply();
+      const clean = host.kernel.print();
+      await resync(host);
+      meddle(host);
+      expect(host.kernel.print()).not.toBe(clean);
+      expect((await resync(host)).listed).not.toContain('cali40s:b');
+      expect(host.kernel.print()).toBe(clean);
+      await resync(host);
+      expect(await resync(host)).toEqual({ listed: [], lines: [] });
+    });
+
+    test('repairs a set from which somebody takes what was written after the listing', async () => {
+      const host = new PlaneFixture(4, { digests: true });
+      want(host.plane, { 's:a': ['10.0.0.1'] });
+      await host.apply();
+      await resync(host);
+      host.plane.addMembers('s:a', ['10.0.0.2']);
+      await host.apply();
+      host.kernel.get('cali40s:a').members.delete('10.0.0.2');
+      expect(await resync(host)).toEqual({ listed: ['cali40s:a'], lines: ['add cali40s:a 10.0.0.2'] });
+    });
+
+    test('a set of another size is not taken for the one that was listed', async () => {
+      const host = new PlaneFixture(4, { digests: true });
+      want(host.plane, { 's:a': ['10.0.0.1'] });
+      await host.apply();
+      await resync(host);
+      host.plane.setSet(spec('s:a', 'hash:net', 5), ['10.0.0.1']);
+      await host.applyAll();
+      expect(host.kernel.get('cali40s:a').maxElem).toBe(5);
+    });
+  });
 });
 
 describe('refusals', () => {
@@ -497,13 +560,19 @@ describe('random histories', () => {
       fc.record({ do: fc.constant('add' as const), id: fc.constantFrom('s:a', 's:b'), members: fc.array(member) }),
       fc.record({ do: fc.constant('remove' as const), id: fc.constantFrom('s:a', 's:b'), members: fc.array(member) }),
       fc.record({
-        do: fc.constantFrom('drop' as const, 'apply' as const, 'restart' as const, 'meddle' as const),
+        do: fc.constantFrom(
+          'drop' as const,
+          'apply' as const,
+          'resync' as const,
+          'restart' as const,
+          'meddle' as const,
+        ),
         id: fc.constantFrom('s:a', 's:b'),
       }),
     );
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
-        const host = new PlaneFixture();
+      fc.asyncProperty(fc.boolean(), fc.array(step, { maxLength: 25 }), async (digests, steps) => {
+        const host = new PlaneFixture(4, { digests });
         const model = new Map<string, Set<string>>();
         const canon = (members: readonly string[]): string[] =>
           members.filter((text) => !text.includes(':')).map((text) => text.replace('/32', ''));
@@ -521,8 +590,14 @@ describe('random histories', () => {
             host.plane.removeSet(each.id);
             model.delete(each.id);
           } else if (each.do === 'apply') await host.apply();
-          else if (each.do === 'meddle') host.kernel.sets.get(`cali40${each.id}`)?.members.clear();
-          else {
+          else if (each.do === 'resync') {
+            host.plane.queueResync();
+            await host.applyAll();
+          } else if (each.do === 'meddle') {
+            // The newest one, which may have come after a listing.
+            const members = host.kernel.sets.get(`cali40${each.id}`)?.members;
+            members?.delete([...members].at(-1) ?? '');
+          } else {
             host.restart();
             for (const [id, members] of model) host.plane.setSet(spec(id), members);
           }
@@ -532,7 +607,7 @@ describe('random histories', () => {
         const kernel = new Map([...host.kernel.sets].map(([name, set]) => [name.slice(6), [...set.members].sort()]));
         expect(kernel).toEqual(new Map([...model].map(([id, members]) => [id, [...members].sort()])));
       }),
-      { numRuns: 150 },
+      { numRuns: 300 },
     );
   });
 });

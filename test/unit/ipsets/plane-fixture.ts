@@ -2,6 +2,7 @@
 import { commandIpSetIo } from '../../../src/ipsets/command-io.js';
 import { IpSetPlane } from '../../../src/ipsets/ip-set-plane.js';
 import type { IpSets } from '../../../src/ipsets/ip-sets.js';
+import type { IpSetIo } from '../../../src/ipsets/kernel-set.js';
 import type { Family } from '../../../src/model/family.js';
 import type { IpSetSpec, IpSetType } from '../../../src/model/ip-set.js';
 import type { Operation } from '../../../src/model/operation.js';
@@ -18,6 +19,22 @@ export function spec(id: string, type: IpSetType = 'hash:net', maxSize = MAX_SIZ
   return { id, type, maxSize };
 }
 
+/** With digests as netlink has them. */
+function withDigests(io: IpSetIo, kernel: FakeIpSetKernel): IpSetIo {
+  const digestOf = (name: string): string | null => {
+    const set = kernel.sets.get(name);
+    return set === undefined ? null : JSON.stringify([set, ...set.members]);
+  };
+  return {
+    ...io,
+    list: async (name) => {
+      const listed = await io.list(name);
+      return listed === null ? null : { ...listed, digest: digestOf(name) };
+    },
+    digest: (name) => Promise.resolve(digestOf(name)),
+  };
+}
+
 /** A fake host with one plane on it; `restart` makes a new plane over the same kernel. */
 export class PlaneFixture {
   readonly kernel = new FakeIpSetKernel();
@@ -26,9 +43,11 @@ export class PlaneFixture {
   readonly operations: Operation[] = [];
   readonly family: Family;
   plane: IpSetPlane;
+  readonly #hasDigests: boolean;
 
-  constructor(family: Family = 4) {
+  constructor(family: Family = 4, options: { readonly digests: boolean } = { digests: false }) {
     this.family = family;
+    this.#hasDigests = options.digests;
     this.plane = this.#create();
   }
 
@@ -76,10 +95,11 @@ export class PlaneFixture {
   }
 
   #create(): IpSetPlane {
+    const io = commandIpSetIo(this.runner);
     return new IpSetPlane({
       family: this.family,
       maxDeletionsPerApply: 1,
-      io: commandIpSetIo(this.runner),
+      io: this.#hasDigests ? withDigests(io, this.kernel) : io,
       clock: this.clock,
       log: silentLogger,
       onOperation: (operation) => this.operations.push(operation),
