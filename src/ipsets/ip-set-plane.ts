@@ -278,6 +278,7 @@ export class IpSetPlane implements IpSetReconciler {
     const changed: TrackedSet[] = [];
     const rebuilt: TrackedSet[] = [];
     for (const set of this.#dirty) {
+      // If somebody takes back what is written now, the listing is the old one, and what is known is not.
       if (!set.isInSync) set.digest = null;
       const reason = set.ownRefusal();
       if (reason !== null) {

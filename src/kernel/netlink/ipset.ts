@@ -86,7 +86,7 @@ export class IpsetNetlink {
     return this.#scan(name, reader) ? reader.finish(name) : null;
   }
 
-  /** Digest of what {@link list} would read, for a tenth of its time; null when there is no set of that name. */
+  /** Digest of the bytes that {@link list} would read, without taking them apart; null when there is no set of that name. */
   digest(name: string): string | null {
     const digest = new IpsetDigest();
     return this.#scan(name, digest) ? digest.finish() : null;
