@@ -5,7 +5,14 @@ import { NetlinkError } from '../../base/errors.js';
 import { addressBytes } from './address-bytes.js';
 import { IpsetDigest, type IpsetListing, IpsetReader } from './ipset-read.js';
 import type { NativeLibrary } from './library.js';
-import { attributeText, FLAG, MessageWriter, parseAttributes, type ReceivedMessage } from './message.js';
+import {
+  attributeText,
+  FLAG,
+  MessageWriter,
+  NFGENMSG_LENGTH,
+  parseAttributes,
+  type ReceivedMessage,
+} from './message.js';
 import { type Acknowledgement, NETLINK, NetlinkSocket, throwFailure } from './socket.js';
 
 const SUBSYSTEM = 6 << 8;
@@ -186,7 +193,7 @@ export class IpsetNetlink {
     writer.attributeString(ATTRIBUTE.typeName, type).attributeU8(ATTRIBUTE.family, FAMILY[family]).end();
     let revision = 0;
     const acks = this.#socket.exchange(writer.finish(), 1, (message) => {
-      revision = parseAttributes(message.payload.subarray(4)).get(ATTRIBUTE.revision)?.readUInt8(0) ?? 0;
+      revision = parseAttributes(message.payload.subarray(NFGENMSG_LENGTH)).get(ATTRIBUTE.revision)?.readUInt8(0) ?? 0;
     });
     throwIpsetFailure(`ipset type ${type}`, acks);
     this.#revisions.set(key, revision);
@@ -208,7 +215,7 @@ export class IpsetNetlink {
 }
 
 function setName(message: ReceivedMessage): string {
-  return attributeText(parseAttributes(message.payload.subarray(4)).get(ATTRIBUTE.setName));
+  return attributeText(parseAttributes(message.payload.subarray(NFGENMSG_LENGTH)).get(ATTRIBUTE.setName));
 }
 
 /** ipset's own error numbers (enum ipset_errno). */

@@ -2,7 +2,7 @@
 // ten times cheaper than `nft -j list table`, because no rule is turned into text.
 import { NetlinkError } from '../../base/errors.js';
 import type { NativeLibrary } from './library.js';
-import { attributeText, FLAG, forEachAttribute, MessageWriter, parseAttributes } from './message.js';
+import { attributeText, FLAG, forEachAttribute, MessageWriter, NFGENMSG_LENGTH, parseAttributes } from './message.js';
 import { ChainReader, type ListedBase } from './nf-chain-read.js';
 import { askGeneration } from './nf-generation.js';
 import { CHAIN, FAMILY, HOOKS, RULE, SUBSYSTEM, TABLE } from './nf-numbers.js';
@@ -264,7 +264,7 @@ export class NfTablesReader {
     body: (writer: MessageWriter) => void = () => undefined,
   ): void {
     this.#socket.dump(this.#request(get, family, body), ({ payload }) =>
-      onObject(parseAttributes(payload.subarray(4))),
+      onObject(parseAttributes(payload.subarray(NFGENMSG_LENGTH))),
     );
   }
 
