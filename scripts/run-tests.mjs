@@ -8,6 +8,7 @@ const root = join(import.meta.dirname, '..');
 // Everything that tests put into the folder for temporary files goes with it.
 const folder = mkdtempSync(join(tmpdir(), 'fdp-tests-'));
 const totals = { passed: 0, failed: 0, skipped: 0 };
+const failures = [];
 const retried = [];
 const running = new Set();
 let signalled = null;
@@ -45,6 +46,7 @@ async function gate(name, command) {
     process.stdout.write(`gate: ${name} passed (${seconds(since)})\n`);
   } else {
     totals.failed += 1;
+    failures.push(`gate: ${name} (exit ${status ?? signal})`);
     process.stdout.write(`${output}gate: ${name} FAILED (exit ${status ?? signal})\n`);
   }
 }
@@ -64,7 +66,7 @@ async function suite(project) {
   const argv = [process.execPath, join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', project];
   const reporters = ['--reporter=default', `--reporter=${join(root, 'scripts/lib/totals-reporter.mjs')}`];
   const { status, signal } = await run([...argv, ...reporters], { environment: { FDP_TOTALS: report } });
-  let result = { passed: 0, failed: 0, skipped: 0, retried: [], problems: [] };
+  let result = { passed: 0, failed: 0, skipped: 0, failures: [], retried: [], problems: [] };
   try {
     result = JSON.parse(readFileSync(report, 'utf8'));
   } catch (error) {
@@ -77,8 +79,8 @@ async function suite(project) {
   totals.passed += result.passed;
   totals.failed += result.failed + result.problems.length;
   totals.skipped += result.skipped;
+  failures.push(...result.failures, ...result.problems.map((problem) => `suite: ${project}: ${problem}`));
   retried.push(...result.retried);
-  for (const problem of result.problems) process.stdout.write(`suite: ${project}: ${problem}\n`);
   const verdict = result.failed + result.problems.length === 0 ? 'passed' : 'FAILED';
   process.stdout.write(`suite: ${project} ${verdict} (${seconds(since)})\n`);
 }
@@ -95,8 +97,12 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 const started = Date.now();
 await Promise.all([gates(), suite('unit')]);
 await suite('kernel');
-if (retried.length > 0)
-  process.stdout.write(`\nneeded a second try:\n${retried.map((name) => `  ${name}\n`).join('')}`);
+// At the end, where they are found: CI shows only the last lines of a log as long as the one above.
+const list = (title, lines) => {
+  if (lines.length > 0) process.stdout.write(`\n${title}:\n${lines.map((line) => `  ${line}\n`).join('')}`);
+};
+list('needed a second try', retried);
+list('failed', failures);
 if (signalled !== null) process.stdout.write(`\nstopped by ${signalled}\n`);
 process.stdout.write(`\nafter ${seconds(started)}\n`);
 process.stdout.write(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`);
