@@ -1,6 +1,7 @@
 // The demo: the driver enforces the recorded `pod-lifecycle` stream on two real pods. Namespaces belong to `sleep`
 // processes of our own, so that it also runs under `unshare -rn`, and vanish with them.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { join } from 'node:path';
 import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   ActivePolicyUpdateSchema,
@@ -10,6 +11,7 @@ import {
 } from '../src/protocol/gen/felix/felixbackend_pb.js';
 import { loadRecording, type Mode, MODES, splitFrames } from '../test/fixtures/recording.js';
 import { DriverProcess, modeParameters, waitFor, withParameters } from '../test/kernel/support/driver-process.js';
+import { temporaryFolder } from '../test/kernel/support/processes.js';
 import { Probe, type ProbeOutcome } from './lib/probe.js';
 
 interface Space {
@@ -19,6 +21,7 @@ interface Space {
 }
 
 const spaces: Space[] = [];
+const folder = temporaryFolder();
 
 async function createSpace(): Promise<Space> {
   const holder = spawn('unshare', ['-n', 'sh', '-c', 'echo ready; exec sleep 3600'], {
@@ -142,7 +145,7 @@ async function main(): Promise<void> {
 
   const driver = new DriverProcess(node, {
     DATAPLANE_LOG_LEVEL: 'info',
-    XTABLES_LOCKFILE: `/tmp/fdp-demo-${process.pid}.lock`,
+    XTABLES_LOCKFILE: join(folder.path, 'xtables.lock'),
   });
   try {
     const frames = withParameters(splitFrames(recording.stream), modeParameters(mode));
@@ -169,4 +172,5 @@ try {
   await main();
 } finally {
   for (const space of spaces) space.holder.kill('SIGKILL');
+  folder.remove();
 }
