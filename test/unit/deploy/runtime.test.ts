@@ -2,7 +2,6 @@
 // through its own wrapper, and is installed in one step.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readlinkSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -30,7 +29,7 @@ interface Ended {
   readonly output: string;
 }
 
-/** Starts the driver as Felix does; once `until` is in its output, does `then` and lets go of it. */
+/** Starts the driver as Felix does; once `until` is in its output, does `then` with that and lets go of it. */
 function runAsFelix(
   program: string,
   until: string,
@@ -38,7 +37,7 @@ function runAsFelix(
     health = 'off',
     environment = {},
     then = () => Promise.resolve(),
-  }: { health?: string; environment?: Record<string, string>; then?: () => Promise<void> } = {},
+  }: { health?: string; environment?: Record<string, string>; then?: (output: string) => Promise<void> } = {},
 ): Promise<Ended> {
   const child = spawn(program, [], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
@@ -55,7 +54,7 @@ function runAsFelix(
       output += chunk.toString();
       if (isOver || !output.includes(until)) return;
       isOver = true;
-      then().then(letGo, (error: unknown) => {
+      then(output).then(letGo, (error: unknown) => {
         letGo();
         reject(error instanceof Error ? error : new Error(String(error)));
       });
@@ -63,17 +62,6 @@ function runAsFelix(
     stdout?.on('data', listen);
     stderr?.on('data', listen);
     child.once('close', (code) => resolve({ code, output }));
-  });
-}
-
-/** A port that nobody has just now. */
-function freePort(): Promise<number> {
-  const server = createServer();
-  return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
   });
 }
 
@@ -161,12 +149,13 @@ describe('the collected folder', () => {
 
   it.each([
     ['a unix socket', `unix:${join(folder, 'health.sock')}`],
-    ['a port', null],
-  ])('healthcheck asks the driver over %s: it lives, and is not ready without a control plane', async (_, path) => {
-    const address = path ?? `127.0.0.1:${await freePort()}`;
+    ['a port', '127.0.0.1:0'],
+  ])('healthcheck asks the driver over %s: it lives, and is not ready without a control plane', async (_, health) => {
     const { code } = await runAsFelix(join(runtime, 'felix-dataplane'), 'Health and metrics are served', {
-      health: address,
-      then: async () => {
+      health,
+      then: async (output) => {
+        // Port 0 is any that is free.
+        const address = health.replace(/^127.*/, /127\.0\.0\.1:\d+/.exec(output)?.[0] ?? 'no port');
         // Served before the session is; then it says so.
         const live = await healthcheck(address, '/liveness');
         expect(live.output).toContain('ok   Dataplane');
@@ -197,13 +186,14 @@ describe('the metrics server of the image', () => {
     execFileSync(join(root, 'node_modules/.bin', program), [...flags, `--outfile=${bundle}`, '--log-level=error'], {
       cwd: root,
     });
-    const [port, nobody] = [await freePort(), await freePort()];
     const child = spawn(join(runtime, 'node'), [bundle], {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { METRICS_PORT: String(port), DRIVER_METRICS_URL: `http://127.0.0.1:${nobody}/metrics` },
+      // Port 1 is nobody's.
+      env: { METRICS_PORT: '0', DRIVER_METRICS_URL: 'http://127.0.0.1:1/metrics' },
     });
     try {
-      await new Promise((resolve) => child.stdout.once('data', resolve));
+      const said = await new Promise<Buffer>((resolve) => child.stdout.once('data', resolve));
+      const port = /:(\d+)/.exec(said.toString())?.[1] ?? 'no port';
       expect((await fetch(`http://127.0.0.1:${port}/metrics`)).status).toBe(503);
     } finally {
       child.kill('SIGTERM');
