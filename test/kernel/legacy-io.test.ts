@@ -27,6 +27,7 @@ interface Told {
     readonly after: Written;
   };
   readonly checks: Readonly<Record<string, string | boolean>>;
+  readonly checksWithoutTable: Readonly<Record<string, unknown>>;
   readonly refused: Readonly<Record<'own' | 'missing' | 'referred' | 'deletion' | 'next', Written>> & {
     readonly byTool: string;
     readonly saved: readonly string[];
@@ -94,6 +95,18 @@ test('whether our rules are there is asked for by the stamp, and by the rules af
     afterFlushAndWrite: 'false',
     mended: 'true',
     byTool: true,
+  });
+});
+
+test('so it is where the table is not kept, also by a process that did not write it', () => {
+  expect(told.checksWithoutTable).toEqual({
+    first: 'true, read',
+    again: 'true',
+    afterOwn: 'true',
+    inNewProcess: { first: 'true, read', again: 'true' },
+    afterOther: 'false, read',
+    mended: { first: 'true, read', again: 'true' },
+    foreign: ['true, read', 'true, read'],
   });
 });
 

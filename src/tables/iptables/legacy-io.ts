@@ -1,6 +1,5 @@
 // The iptables seam inside our own process, for legacy tables: small changes of a table that we know are written by
 // setsockopt, as libiptc does, all else by the tool. Why that is right: docs/design/tables.md.
-import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.js';
 import { errorMessage, ToolError } from '../../base/errors.js';
 import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
@@ -20,6 +19,7 @@ import { Turns } from '../turns.js';
 import type { IptablesIo } from './io.js';
 import { LegacyBlob } from './legacy-blob.js';
 import { compileLegacyScript, type LegacyScript } from './legacy-script.js';
+import { isStamped, newStampCounters, stampedEntries, stampOf, type TableStamp } from './legacy-stamp.js';
 import { isAsKnown, type KnownTable } from './read.js';
 
 type Socket = Pick<XtablesSocket, 'info' | 'entries' | 'firstEntries' | 'replace' | 'addCounters'>;
@@ -39,14 +39,18 @@ export interface LegacyIptablesIoOptions {
   readonly readTags: (family: Family, info: XtablesInfo, memory: Buffer) => Promise<TaggedRules>;
 }
 
-/** A table as we have written it. */
-interface KeptTable {
-  readonly blob: LegacyBlob;
-  /** Counters of the first chain's head, by which it is known to be the one that we wrote. */
-  readonly stamp: Buffer;
-  readonly counters: CounterMemory;
+/** A table that we have read or written, as long as nobody else writes. */
+interface SeenTable {
+  readonly stamp: TableStamp;
   /** What is known of the table was compared with this one, or one that it was made from. */
   isCompared: boolean;
+  /** The table itself, for the next short script. */
+  kept: KeptTable | null;
+}
+
+interface KeptTable {
+  readonly blob: LegacyBlob;
+  readonly counters: CounterMemory;
 }
 
 /** Used again for each write: megabytes for one pod after the other would wait long to be collected. */
@@ -70,7 +74,7 @@ const READS = 3;
 export class LegacyIptablesIo implements IptablesIo {
   readonly #options: LegacyIptablesIoOptions;
   readonly #lock: SharedLock;
-  readonly #kept = new Map<string, KeptTable>();
+  readonly #seen = new Map<string, SeenTable>();
   readonly #turns = new Turns();
   /** Something failed that cannot: from then on the tool does all. */
   #isDistrusted = false;
@@ -92,22 +96,39 @@ export class LegacyIptablesIo implements IptablesIo {
 
   /** See IptablesIo. What was compared once is so as long as nobody else writes: that is asked for in no time. */
   async isAsKnown(family: Family, table: TableName, known: KnownTable): Promise<boolean> {
-    const { tool, sockets, readTags } = this.#options;
-    const kept = this.#kept.get(keyOf(family, table));
-    const socket = sockets[family];
-    if (kept === undefined || socket === null) return tool.isAsKnown(family, table, known);
-    if ((await stillInForce(socket, table, kept)) === null) {
-      this.#forget(family, table, kept.blob);
-      return tool.isAsKnown(family, table, known);
+    const socket = this.#options.sockets[family];
+    if (socket === null) return this.#options.tool.isAsKnown(family, table, known);
+    const seen = this.#seen.get(keyOf(family, table));
+    if (seen !== undefined) {
+      if ((await stampedEntries(socket, table, seen.stamp)) === null) this.#forget(family, table);
+      else if (seen.isCompared) return true;
+      else if (seen.kept !== null) {
+        const { blob } = seen.kept;
+        seen.isCompared = isAsKnown(await this.#options.readTags(family, blob.info(), blob.memory), known);
+        return seen.isCompared;
+      }
     }
-    kept.isCompared ||= isAsKnown(await readTags(family, kept.blob.info(), kept.blob.memory), known);
-    return kept.isCompared;
+    return this.#compareWhole(socket, family, table, known);
+  }
+
+  /** Reads the table, and notes how to know it again if it is as known. */
+  async #compareWhole(socket: Socket, family: Family, table: TableName, known: KnownTable): Promise<boolean> {
+    const { memory: pool, readTags } = this.#options;
+    const read = await this.#read(socket, family, table, { newBytes: 0, maxSize: Number.POSITIVE_INFINITY });
+    if (read === null) return false;
+    try {
+      const isCompared = isAsKnown(await readTags(family, read.info, read.memory), known);
+      const stamp = stampOf(family, read.info, read.memory.subarray(ENTRIES_AT));
+      if (isCompared && stamp !== null) this.#seen.set(keyOf(family, table), { stamp, isCompared, kept: null });
+      return isCompared;
+    } finally {
+      pool.give(family, table, read.memory);
+    }
   }
 
   /** See IptablesIo. Such a script takes the table anew. */
   expectLongScript(family: Family, table: TableName): void {
-    const kept = this.#kept.get(keyOf(family, table));
-    if (kept !== undefined) this.#forget(family, table, kept.blob);
+    this.#dropKept(family, table);
   }
 
   /** See IptablesIo. */
@@ -133,10 +154,7 @@ export class LegacyIptablesIo implements IptablesIo {
 
   /** What the tool writes is another table: its memory is free while the tool works. */
   #forgetTablesOf(family: Family, script: string): void {
-    for (const table of TABLE_NAMES) {
-      const kept = this.#kept.get(keyOf(family, table));
-      if (kept !== undefined && script.includes(`*${table}\n`)) this.#forget(family, table, kept.blob);
-    }
+    for (const table of TABLE_NAMES) if (script.includes(`*${table}\n`)) this.#forget(family, table);
   }
 
   #compile(family: Family, script: string): Promise<LegacyScript | null> {
@@ -162,25 +180,36 @@ export class LegacyIptablesIo implements IptablesIo {
 
   /** False if nothing was changed. */
   async #change(socket: Socket, family: Family, script: LegacyScript, isKept: boolean): Promise<boolean> {
-    const { table } = script;
+    const { table, newBytes } = script;
     const maxSize = isKept ? MAX_KEPT_TABLE : MAX_TABLE;
-    const kept = this.#kept.get(keyOf(family, table));
-    let current = kept === undefined ? null : await stillInForce(socket, table, kept);
-    if (current === null) {
-      if (kept !== undefined) this.#forget(family, table, kept.blob);
-      current = await this.#read(socket, family, script, maxSize);
-      if (current === null) return false;
-    }
+    const seen = this.#seen.get(keyOf(family, table));
+    const counters = seen?.kept?.counters;
+    const current =
+      (await this.#keptInForce(socket, family, table)) ??
+      (await this.#parsed(family, table, await this.#read(socket, family, table, { newBytes, maxSize })));
     // Whatever goes wrong from here on, it is read again.
-    this.#kept.delete(keyOf(family, table));
-    const isCompared = kept?.blob === current.blob && kept.isCompared;
+    this.#seen.delete(keyOf(family, table));
+    if (current === null) return false;
     const { blob } = current;
+    const isCompared = seen?.isCompared === true && isStamped(seen.stamp, blob.size, current.entries);
     const oldEntries = blob.entries;
     const isChanged = await this.#apply(family, current, script, maxSize);
-    const written = isChanged ? await replaceTable(socket, table, blob, oldEntries, kept?.counters) : null;
-    if (written === null || !isKept) this.#forget(family, table, blob);
-    else this.#kept.set(keyOf(family, table), { blob, isCompared, ...written });
+    const written = isChanged ? await replaceTable(socket, table, blob, oldEntries, counters) : null;
+    const stamp = written?.stamp ?? null;
+    const kept = written !== null && stamp !== null && isKept ? { blob, counters: written.counters } : null;
+    if (kept === null) this.#options.memory.give(family, table, blob.memory);
+    if (stamp !== null) this.#seen.set(keyOf(family, table), { stamp, isCompared, kept });
     return written !== null;
+  }
+
+  /** The table that is kept, if it is in force; if it is not it is kept no longer. */
+  async #keptInForce(socket: Socket, family: Family, table: TableName): Promise<CurrentTable | null> {
+    const seen = this.#seen.get(keyOf(family, table));
+    if (seen === undefined || seen.kept === null) return null;
+    const { blob } = seen.kept;
+    const entries = await stampedEntries(socket, table, seen.stamp);
+    if (entries === null) this.#dropKept(family, table);
+    return entries === null ? null : { blob, entries };
   }
 
   /** Changes the table in memory. False if it cannot be changed, or if its rules would be about other sets. */
@@ -198,37 +227,59 @@ export class LegacyIptablesIo implements IptablesIo {
     return isChanged && this.#setsAreSame(script.sets);
   }
 
-  /** With room for what the script makes of it: two copies of a table would need as much again. */
+  /**
+   * Reads a table of up to `maxSize` bytes, with room for `newBytes` more: two copies of it would need as much again. Null
+   * if it cannot be had.
+   */
   async #read(
     socket: Socket,
     family: Family,
-    { table, newBytes }: LegacyScript,
-    maxSize: number,
-  ): Promise<CurrentTable | null> {
-    const { clock, memory: pool } = this.#options;
+    table: TableName,
+    { newBytes, maxSize }: { readonly newBytes: number; readonly maxSize: number },
+  ): Promise<TableInMemory | null> {
+    const { memory: pool } = this.#options;
     for (let attempt = 0; attempt < READS; attempt++) {
       const info: XtablesInfo | null = socket.info(table);
       if (info === null || info.size > maxSize) return null;
       const memory = pool.take(family, table, info.size + newBytes);
-      const isRead = await socket.entries(table, info.size, memory);
-      const slices = new TimeSlices(clock, SLICE_MS);
-      const blob = isRead ? await LegacyBlob.parse(family, info, memory, slices) : null;
-      if (blob !== null) return { blob, entries: memory.subarray(ENTRIES_AT) };
+      if (await socket.entries(table, info.size, memory)) return { info, memory };
       pool.give(family, table, memory);
-      if (isRead) return null;
     }
     return null;
   }
 
-  #forget(family: Family, table: TableName, blob: LegacyBlob): void {
-    this.#kept.delete(keyOf(family, table));
-    this.#options.memory.give(family, table, blob.memory);
+  /** Takes over the memory of what was read, or gives it back if it is not understood. */
+  async #parsed(family: Family, table: TableName, read: TableInMemory | null): Promise<CurrentTable | null> {
+    if (read === null) return null;
+    const { info, memory } = read;
+    const blob = await LegacyBlob.parse(family, info, memory, new TimeSlices(this.#options.clock, SLICE_MS));
+    if (blob !== null) return { blob, entries: memory.subarray(ENTRIES_AT) };
+    this.#options.memory.give(family, table, memory);
+    return null;
+  }
+
+  #dropKept(family: Family, table: TableName): void {
+    const seen = this.#seen.get(keyOf(family, table));
+    if (seen === undefined || seen.kept === null) return;
+    this.#options.memory.give(family, table, seen.kept.blob.memory);
+    seen.kept = null;
+  }
+
+  #forget(family: Family, table: TableName): void {
+    this.#dropKept(family, table);
+    this.#seen.delete(keyOf(family, table));
   }
 
   #setsAreSame(sets: LegacyScript['sets']): boolean {
     for (const [name, { index }] of sets) if (this.#options.sets.find(name)?.index !== index) return false;
     return true;
   }
+}
+
+/** A table as it was read: its entries from {@link ENTRIES_AT} on. */
+interface TableInMemory {
+  readonly info: XtablesInfo;
+  readonly memory: Buffer;
 }
 
 /** A table that is in force, and its first entries with the counters that they have. */
@@ -241,37 +292,25 @@ function keyOf(family: Family, table: TableName): string {
   return `${table}/${family}`;
 }
 
-/** A kept table with the counters that its first entries have now; null if it is not in force any more. */
-async function stillInForce(
-  socket: Socket,
-  table: TableName,
-  { blob, stamp }: KeptTable,
-): Promise<CurrentTable | null> {
-  const head = blob.firstHead();
-  if (head === null) return null;
-  const end = head.countersAt + COUNTER_BYTES;
-  const entries = await socket.firstEntries(table, blob.size, end);
-  return entries?.subarray(head.countersAt, end).equals(stamp) === true ? { blob, entries } : null;
-}
-
-/** Puts a table into the kernel in the place of one with so many entries. Null if nothing was changed. */
+/** Puts a table into the kernel in the place of one with so many entries, with a stamp. Null if nothing was changed. */
 async function replaceTable(
   socket: Socket,
   table: TableName,
   blob: LegacyBlob,
   oldEntries: number,
   used: CounterMemory | undefined,
-): Promise<Pick<KeptTable, 'stamp' | 'counters'> | null> {
+): Promise<{ readonly stamp: TableStamp | null; readonly counters: CounterMemory } | null> {
   const counters = counterMemory(Math.max(oldEntries, blob.entries), used);
   if (!(await socket.replace(table, blob.memory, blob.info(), oldEntries, counters.old))) return null;
   const added = counters.added.subarray(COUNTERS_AT);
   blob.countersAfter(counters.old, added);
-  const stamp = randomBytes(COUNTER_BYTES);
+  const stampCounters = newStampCounters();
   const head = blob.firstHead();
-  if (head !== null) stamp.copy(added, head.index * COUNTER_BYTES);
+  if (head !== null) stampCounters.copy(added, head.index * COUNTER_BYTES);
   if (!(await socket.addCounters(table, counters.added, blob.entries))) {
     throw new ToolError('Another program has changed the table while it was written', NO_PROCESS);
   }
+  const stamp = head === null ? null : { size: blob.size, countersAt: head.countersAt, counters: stampCounters };
   return { stamp, counters };
 }
 

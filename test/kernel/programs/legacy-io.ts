@@ -14,6 +14,7 @@ import { systemClock } from '../../../src/kernel/system-clock.js';
 import { CommandIptablesIo } from '../../../src/tables/iptables/command-io.js';
 import type { IptablesIo } from '../../../src/tables/iptables/io.js';
 import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
+import type { KnownTable } from '../../../src/tables/iptables/read.js';
 import { HASH_COMMENT_PREFIX } from '../../../src/tables/ownership.js';
 
 const { library } = loadNativeLibrary();
@@ -31,13 +32,10 @@ const command = new CommandIptablesIo({
   lockProbeIntervalMs: 50,
   readTags: (family, table) => reader.taggedRules(family, table),
 });
-const calls = { reads: 0, checks: 0, tool: 0, compared: 0 };
+const calls = { reads: 0, checks: 0, tool: 0 };
 const tool: IptablesIo = {
   epoch: () => null,
-  isAsKnown: (...args) => {
-    calls.compared += 1;
-    return command.isAsKnown(...args);
-  },
+  isAsKnown: () => Promise.reject(new Error('it has sockets to ask')),
   save: (family, table) => command.save(family, table),
   readTags: () => Promise.resolve(null),
   restore: (family, script) => {
@@ -62,15 +60,14 @@ const watched: ConstructorParameters<typeof LegacyIptablesIo>[0]['sockets'][4] =
   },
   addCounters: (...args) => socket.addCounters(...args),
 };
-const io = new LegacyIptablesIo({
-  sockets: { 4: watched, 6: null },
-  lock: new FileLock(library, lockPath),
-  sets: new IpsetIndex(library),
-  clock: systemClock,
-  memory,
-  readTags: (...args) => reader.taggedRulesIn(...args),
-  tool,
-});
+const sets = new IpsetIndex(library);
+const lock = new FileLock(library, lockPath);
+const readTags: ConstructorParameters<typeof LegacyIptablesIo>[0]['readTags'] = (...args) =>
+  reader.taggedRulesIn(...args);
+/** As a process that knows nothing of the tables. */
+const newProcess = (): LegacyIptablesIo =>
+  new LegacyIptablesIo({ sockets: { 4: watched, 6: null }, lock, sets, clock: systemClock, memory, readTags, tool });
+let io = newProcess();
 
 /** Another program; `lock` is the file that it takes for the lock. */
 async function other(args: readonly string[], lock = lockPath): Promise<void> {
@@ -94,7 +91,7 @@ function chain(...rules: readonly string[]): string {
 async function write(
   script: string,
 ): Promise<{ reads: number; checks: number; tool: number; error: string; line: number }> {
-  Object.assign(calls, { reads: 0, checks: 0, tool: 0, compared: 0 });
+  Object.assign(calls, { reads: 0, checks: 0, tool: 0 });
   try {
     await io.restore(4, script);
     return { ...calls, error: '', line: 0 };
@@ -159,38 +156,73 @@ async function refused(): Promise<unknown> {
   return { own, byTool, missing, referred, deletion, next: await write(chain('--jump DROP')), saved: await saved() };
 }
 
-/** Whether a table is as it is known to be, and whether that was read from the kernel. */
-async function checks(): Promise<unknown> {
-  const tagged = (name: string, tag: string): string =>
-    `*filter\n:${name} - -\n-A ${name} -m comment --comment "cali:${tag}" --jump ACCEPT\nCOMMIT\n`;
-  await write(tagged('cali-a', 'abcdefghijklmnop'));
+/** A chain with rules that are known by their tags, and more of them behind. */
+function tagged(name: string, tag: string, more = 0): string {
+  const rule = (text: string): string => `-A ${name} -m comment --comment "cali:${text}" --jump ACCEPT\n`;
+  return `*filter\n:${name} - -\n${rule(tag)}${rule(FILLING).repeat(more)}COMMIT\n`;
+}
+
+const FILLING = 'ffffffffffffffff';
+/** Makes a script one whose table is not kept. */
+const MANY = 3_000;
+
+/** What is known of the table, without a look at the stamp. */
+async function readKnown(): Promise<KnownTable> {
   const known = await command.readTags(4, 'filter');
   if (known === null) throw new Error('cannot read');
-  const ask = async (): Promise<string> => {
-    calls.compared = 0;
-    return `${await io.isAsKnown(4, 'filter', known)}${calls.compared > 0 ? ', read' : ''}`;
-  };
-  const told = { first: await ask(), again: await ask() };
+  return known;
+}
+
+/** Whether a table is as it is known to be, and whether that was read from the kernel. */
+async function ask(known: KnownTable): Promise<string> {
+  calls.reads = 0;
+  return `${await io.isAsKnown(4, 'filter', known)}${calls.reads > 0 ? ', read' : ''}`;
+}
+
+async function checks(): Promise<unknown> {
+  await write(tagged('cali-a', 'abcdefghijklmnop'));
+  const known = await readKnown();
+  const told = { first: await ask(known), again: await ask(known) };
   // Ours, as it is known afterwards.
   await write(tagged('cali-b', 'bbbbbbbbbbbbbbbb'));
   known.set('cali-b', { hashes: ['bbbbbbbbbbbbbbbb'] });
-  const afterOwn = await ask();
+  const afterOwn = await ask(known);
   await other(['-F', 'cali-a']);
-  const afterFlush = await ask();
+  const afterFlush = await ask(known);
   await write(tagged('cali-b', 'bbbbbbbbbbbbbbbb'));
-  const afterFlushAndWrite = await ask();
+  const afterFlushAndWrite = await ask(known);
   await write(tagged('cali-a', 'abcdefghijklmnop'));
   return {
     ...told,
     afterOwn,
     afterFlush,
     afterFlushAndWrite,
-    mended: await ask(),
+    mended: await ask(known),
     byTool: await command.isAsKnown(4, 'filter', known),
   };
 }
 
-const stories = { checks, foreignChanges, unlockedWriter, heldLock, refused };
+/** The same of a table that is not kept, and of one that an earlier process wrote. */
+async function checksWithoutTable(): Promise<unknown> {
+  await write(tagged('cali-a', 'abcdefghijklmnop', MANY));
+  const known = await readKnown();
+  const told = { first: await ask(known), again: await ask(known) };
+  await write(tagged('cali-b', 'bbbbbbbbbbbbbbbb', MANY));
+  known.set('cali-b', { hashes: ['bbbbbbbbbbbbbbbb', ...Array.from({ length: MANY }, () => FILLING)] });
+  const afterOwn = await ask(known);
+  io = newProcess();
+  const inNewProcess = { first: await ask(known), again: await ask(known) };
+  await other(['-F', 'cali-a']);
+  await other(['-A', 'cali-a', '-j', 'RETURN']);
+  const afterOther = await ask(known);
+  await write(tagged('cali-a', 'abcdefghijklmnop', MANY));
+  const mended = { first: await ask(known), again: await ask(known) };
+  // A table that only others have written has no stamp.
+  await other(['-A', 'INPUT', '-j', 'ACCEPT']);
+  return { ...told, afterOwn, inNewProcess, afterOther, mended, foreign: [await ask(known), await ask(known)] };
+}
+
+const stories = { checks, checksWithoutTable, foreignChanges, unlockedWriter, heldLock, refused };
 const told: Record<string, unknown> = {};
 for (const [name, story] of Object.entries(stories)) {
   for (const args of [['-F'], ['-X'], ['-P', 'FORWARD', 'ACCEPT']]) await other(args);

@@ -23,7 +23,7 @@ export function testProgram(name: string): readonly string[] {
     '--format=esm',
     '--external:koffi',
     // Libraries that are CommonJS modules ask for Node's by require().
-    "--banner:js=import { createRequire as ask } from 'node:module'; const require = ask(import.meta.url);",
+    "--banner:js=import { createRequire as bannerRequire } from 'node:module'; const require = bannerRequire(import.meta.url);",
     '--log-level=error',
   ]);
   return ['env', `NODE_PATH=${join(ROOT, 'node_modules')}`, process.execPath, '--enable-source-maps', outfile];

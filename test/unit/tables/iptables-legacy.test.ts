@@ -3,11 +3,17 @@ import { describe, expect, test } from 'vitest';
 import { ToolError } from '../../../src/base/errors.js';
 import { SLICE_MS, TimeSlices } from '../../../src/base/time-slices.js';
 import { XtablesMemory } from '../../../src/kernel/netlink/xtables-memory.js';
-import { ENTRIES_AT, type XtablesInfo } from '../../../src/kernel/netlink/xtables-socket.js';
+import {
+  COUNTER_BYTES,
+  ENTRIES_AT,
+  type XtablesInfo,
+  XTABLES_LAYOUTS,
+} from '../../../src/kernel/netlink/xtables-socket.js';
 import { LegacyBlob } from '../../../src/tables/iptables/legacy-blob.js';
 import { LegacyIptablesIo } from '../../../src/tables/iptables/legacy-io.js';
 import { chainFoot, chainHead } from '../../../src/tables/iptables/legacy-rule.js';
 import { compileLegacyScript } from '../../../src/tables/iptables/legacy-script.js';
+import { isStamped, stampOf } from '../../../src/tables/iptables/legacy-stamp.js';
 import { FakeClock } from '../../fakes/clock.js';
 import { MUTE } from '../../fakes/native-library.js';
 
@@ -103,6 +109,40 @@ describe('tables', () => {
     const { info, memory } = tableOf(['cali-a']);
     const cut = { ...info, size: info.size - chainHead(4, 'x').length };
     expect(await LegacyBlob.parse(4, cut, memory, slices())).toBeNull();
+  });
+});
+
+describe('the stamp of a table in memory', () => {
+  /** Where the counters of the entry behind the only hook's chain are. */
+  const countersAt = chainFoot(4).length + XTABLES_LAYOUTS[4].counters;
+
+  test('is what the head of the first chain counts', () => {
+    const { info, memory } = tableOf(['cali-a', 'cali-b']);
+    const entries = memory.subarray(ENTRIES_AT);
+    entries.fill(7, countersAt, countersAt + COUNTER_BYTES);
+    const stamp = stampOf(4, info, entries);
+    expect(stamp).toEqual({ size: info.size, countersAt, counters: Buffer.alloc(COUNTER_BYTES, 7) });
+    if (stamp === null) throw new Error('no stamp');
+    expect(isStamped(stamp, info.size, entries)).toBe(true);
+    expect(isStamped(stamp, info.size + 8, entries)).toBe(false);
+    // The memory is used again for another table.
+    entries.fill(0);
+    expect(isStamped(stamp, info.size, entries)).toBe(false);
+  });
+
+  test.each([
+    ['a chain that nobody gave one', ['cali-a']],
+    ['no chain', []],
+  ])('%s: none', (_, chains) => {
+    const { info, memory } = tableOf(chains);
+    expect(stampOf(4, info, memory.subarray(ENTRIES_AT))).toBeNull();
+  });
+
+  test('a table without hooks, or cut off: none', () => {
+    const { info, memory } = tableOf(['cali-a']);
+    const entries = memory.subarray(ENTRIES_AT).fill(7, countersAt, countersAt + COUNTER_BYTES);
+    expect(stampOf(4, { ...info, underflows: info.underflows.map(() => undefined) }, entries)).toBeNull();
+    expect(stampOf(4, { ...info, size: countersAt }, entries)).toBeNull();
   });
 });
 
