@@ -155,6 +155,8 @@ export class FelixNode {
     this.settings = settings;
     const env: NodeJS.ProcessEnv = {
       ...process.env,
+      // A Felix without cgo panics where it looks for what its eBPF dataplane left (bpf/nat RemoveConnectTimeLoadBalancer).
+      FELIX_DebugSkipCTLBCleanup: 'true',
       DATASTORE_TYPE: 'etcdv3',
       ETCD_ENDPOINTS: 'http://127.0.0.1:2379',
     };
