@@ -48,6 +48,7 @@ interface SeenTable {
   kept: KeptTable | null;
 }
 
+/** A table as we have written it. */
 interface KeptTable {
   readonly blob: LegacyBlob;
   readonly counters: CounterMemory;
@@ -117,10 +118,10 @@ export class LegacyIptablesIo implements IptablesIo {
     const read = await this.#read(socket, family, table, { newBytes: 0, maxSize: Number.POSITIVE_INFINITY });
     if (read === null) return false;
     try {
-      const isCompared = isAsKnown(await readTags(family, read.info, read.memory), known);
+      const isSame = isAsKnown(await readTags(family, read.info, read.memory), known);
       const stamp = stampOf(family, read.info, read.memory.subarray(ENTRIES_AT));
-      if (isCompared && stamp !== null) this.#seen.set(keyOf(family, table), { stamp, isCompared, kept: null });
-      return isCompared;
+      if (isSame && stamp !== null) this.#seen.set(keyOf(family, table), { stamp, isCompared: true, kept: null });
+      return isSame;
     } finally {
       pool.give(family, table, read.memory);
     }
