@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { silentLogger } from '../../../src/base/logger.js';
 import { FrameDecoder } from '../../../src/protocol/frame.js';
 import { WorkloadEndpointStatusUpdateSchema } from '../../../src/protocol/gen/felix/felixbackend_pb.js';
@@ -99,13 +99,16 @@ describe.each(['frames', 'grpc'] as const)('relay over %s', (protocol) => {
     const seen: string[] = [];
     const frames = splitFrames(stream).length;
     await listen((session) => answer(session, (name) => seen.push(name)));
-    // Felix's end stays open until the statuses are back, or for ten seconds.
-    const enough =
-      'cat "$IN"; for i in $(seq 200); do [ $(stat -c %s "$OUT" 2>/dev/null || echo 0) -gt 0 ] && break; sleep 0.05; done; sleep 0.2';
-    const ended = await startRelay(protocol, enough);
-    expect(ended).toMatchObject({ code: 0, output: 'felix closed' });
-    expect(seen).toHaveLength(frames);
-    expect(writtenStatuses()).toBe(seen.filter((name) => name === 'workloadEndpointUpdate').length);
+    const ended = startRelay(protocol, 'cat "$IN"; until [ -e "$IN.enough" ]; do sleep 0.05; done');
+    await vi.waitFor(
+      () => {
+        expect(seen).toHaveLength(frames);
+        expect(writtenStatuses()).toBe(seen.filter((name) => name === 'workloadEndpointUpdate').length);
+      },
+      { timeout: 20_000 },
+    );
+    writeFileSync(join(folder, 'in.enough'), '');
+    expect(await ended).toMatchObject({ code: 0, output: 'felix closed' });
   });
 
   it('service ends, relay ends with an error for Felix', async () => {
