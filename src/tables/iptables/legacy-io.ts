@@ -5,22 +5,18 @@ import { errorMessage, ToolError } from '../../base/errors.js';
 import { SLICE_MS, TimeSlices } from '../../base/time-slices.js';
 import type { FileLock } from '../../kernel/file-lock.js';
 import type { IpsetIndex } from '../../kernel/netlink/ipset-index.js';
-import {
-  COUNTER_BYTES,
-  COUNTERS_AT,
-  ENTRIES_AT,
-  type XtablesInfo,
-  type XtablesSocket,
-} from '../../kernel/netlink/xtables-socket.js';
+import { ENTRIES_AT, type XtablesInfo, type XtablesSocket } from '../../kernel/netlink/xtables-socket.js';
 import type { TaggedRules } from '../../kernel/netlink/tagged-rules.js';
 import type { XtablesMemory } from '../../kernel/netlink/xtables-memory.js';
 import { type Family, TABLE_NAMES, type TableName } from '../../model/family.js';
 import { Turns } from '../turns.js';
 import type { IptablesIo } from './io.js';
 import { LegacyBlob } from './legacy-blob.js';
+import { type CounterMemory, NO_PROCESS, replaceTable } from './legacy-replace.js';
 import { compileLegacyScript, type LegacyScript } from './legacy-script.js';
-import { isStamped, newStampCounters, stampedEntries, stampOf, type TableStamp } from './legacy-stamp.js';
+import { isStamped, stampedEntries, stampOf, type TableStamp } from './legacy-stamp.js';
 import { isAsKnown, type KnownTable } from './read.js';
+import { SharedLock } from './shared-lock.js';
 
 type Socket = Pick<XtablesSocket, 'info' | 'entries' | 'firstEntries' | 'replace' | 'addCounters'>;
 
@@ -54,20 +50,12 @@ interface KeptTable {
   readonly counters: CounterMemory;
 }
 
-/** Used again for each write: megabytes for one pod after the other would wait long to be collected. */
-interface CounterMemory {
-  readonly old: Buffer;
-  readonly added: Buffer;
-}
-
 /** A table is kept for the next script unless this one was longer: memory is needed most in a start or a storm. */
 const SHORT_SCRIPT = 128 * 1024;
 /** Larger tables are not changed by short scripts, since they would be kept: those are the tool's. */
 const MAX_KEPT_TABLE = 32 * 1024 * 1024;
 /** Larger tables are the tool's altogether. */
 const MAX_TABLE = 256 * 1024 * 1024;
-/** Entries that a table may get before the memory of its counters is made anew. */
-const COUNTER_SLACK = 1024;
 /** A table that somebody changes between two questions is asked for again, so often. */
 const READS = 3;
 
@@ -292,65 +280,3 @@ interface CurrentTable {
 function keyOf(family: Family, table: TableName): string {
   return `${table}/${family}`;
 }
-
-/** Puts a table into the kernel in the place of one with so many entries, with a stamp. Null if nothing was changed. */
-async function replaceTable(
-  socket: Socket,
-  table: TableName,
-  blob: LegacyBlob,
-  oldEntries: number,
-  used: CounterMemory | undefined,
-): Promise<{ readonly stamp: TableStamp | null; readonly counters: CounterMemory } | null> {
-  const counters = counterMemory(Math.max(oldEntries, blob.entries), used);
-  if (!(await socket.replace(table, blob.memory, blob.info(), oldEntries, counters.old))) return null;
-  const added = counters.added.subarray(COUNTERS_AT);
-  blob.countersAfter(counters.old, added);
-  const stampCounters = newStampCounters();
-  const head = blob.firstHead();
-  if (head !== null) stampCounters.copy(added, head.index * COUNTER_BYTES);
-  if (!(await socket.addCounters(table, counters.added, blob.entries))) {
-    throw new ToolError('Another program has changed the table while it was written', NO_PROCESS);
-  }
-  const stamp = head === null ? null : { size: blob.size, countersAt: head.countersAt, counters: stampCounters };
-  return { stamp, counters };
-}
-
-/** Memory for the counters of so many entries: what was used before, or anew if that is too small. */
-function counterMemory(entries: number, used: CounterMemory | undefined): CounterMemory {
-  const length = COUNTER_BYTES * entries;
-  if (used !== undefined && used.old.length >= length) return used;
-  const withSlack = length + COUNTER_BYTES * COUNTER_SLACK;
-  return { old: Buffer.alloc(withSlack), added: Buffer.alloc(COUNTERS_AT + withSlack) };
-}
-
-/** One lock for all our writes, since they never concern the same table at the same time. */
-class SharedLock {
-  readonly #lock: Pick<FileLock, 'tryTake'>;
-  #release: (() => void) | null = null;
-  #holders = 0;
-  /** Joined by so many: then others come first. */
-  #joined = 0;
-
-  constructor(lock: Pick<FileLock, 'tryTake'>) {
-    this.#lock = lock;
-  }
-
-  /** Null if somebody else holds it. */
-  take(): (() => void) | null {
-    if (this.#holders > 0 && this.#joined >= MAX_JOINED) return null;
-    this.#joined = this.#holders === 0 ? 0 : this.#joined + 1;
-    this.#release ??= this.#lock.tryTake();
-    if (this.#release === null) return null;
-    this.#holders += 1;
-    return () => {
-      this.#holders -= 1;
-      if (this.#holders > 0) return;
-      this.#release?.();
-      this.#release = null;
-    };
-  }
-}
-
-/** Tables of both families: more never write at the same time for one change. */
-const MAX_JOINED = 8;
-const NO_PROCESS = { argv: ['x_tables'], exitCode: null, signal: null, stderrHead: '', durationMs: 0 } as const;
