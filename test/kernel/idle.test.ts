@@ -106,6 +106,7 @@ describe('a driver at rest', () => {
     }
     expect(legacy['whole legacy table'] ?? 0).toBeLessThanOrEqual(TABLES);
     expect(legacy['legacy entries or stamp'] ?? 0).toBeLessThanOrEqual(MOST_CHECKS + TABLES);
+    expect(nft['whole legacy table']).toBeUndefined();
     expect(nft['legacy entries or stamp']).toBeUndefined();
     expect(nft['generation'] ?? 0).toBeLessThanOrEqual(MOST_CHECKS);
     expect(nftables['generation']).toBeUndefined();
