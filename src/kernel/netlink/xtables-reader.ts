@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { NativeLibrary } from './library.js';
 import { type TaggedRules, TaggedRulesBuilder } from './tagged-rules.js';
-import { XtablesMemory } from './xtables-memory.js';
+import { readTable, XtablesMemory } from './xtables-memory.js';
 import {
   CHAIN_NAME_LENGTH,
   ENTRIES_AT,
@@ -21,8 +21,6 @@ const NAMES = {
   error: numbersOf('ERROR'),
   comment: numbersOf('comment'),
 } as const;
-/** A table that somebody changes between the two questions is asked for again, so often. */
-const ATTEMPTS = 3;
 /** So many entries take some milliseconds. */
 const ENTRIES_PER_SLICE = 8192;
 
@@ -44,16 +42,11 @@ export class XtablesReader {
     const socket = XtablesSocket.open(this.#library, family);
     if (socket === null) return null;
     try {
-      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-        const info = socket.info(table);
-        if (info === null) return null;
-        const memory = this.#memory.take(family, table, info.size);
-        const isRead = await socket.entries(table, info.size, memory);
-        const found = isRead ? await this.taggedRulesIn(family, info, memory) : null;
-        this.#memory.give(family, table, memory);
-        if (found !== null) return found;
-      }
-      return null;
+      const read = await readTable(socket, this.#memory, family, table);
+      if (read === null) return null;
+      const found = await this.taggedRulesIn(family, read.info, read.memory);
+      this.#memory.give(family, table, read.memory);
+      return found;
     } finally {
       socket.close();
     }

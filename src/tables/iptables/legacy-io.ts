@@ -7,7 +7,7 @@ import type { FileLock } from '../../kernel/file-lock.js';
 import type { IpsetIndex } from '../../kernel/netlink/ipset-index.js';
 import { ENTRIES_AT, type XtablesInfo, type XtablesSocket } from '../../kernel/netlink/xtables-socket.js';
 import type { TaggedRules } from '../../kernel/netlink/tagged-rules.js';
-import type { XtablesMemory } from '../../kernel/netlink/xtables-memory.js';
+import { readTable, type TableInMemory, type XtablesMemory } from '../../kernel/netlink/xtables-memory.js';
 import { type Family, TABLE_NAMES, type TableName } from '../../model/family.js';
 import { Turns } from '../turns.js';
 import type { IptablesIo } from './io.js';
@@ -56,8 +56,6 @@ const SHORT_SCRIPT = 128 * 1024;
 const MAX_KEPT_TABLE = 32 * 1024 * 1024;
 /** Larger tables are the tool's altogether. */
 const MAX_TABLE = 256 * 1024 * 1024;
-/** A table that somebody changes between two questions is asked for again, so often. */
-const READS = 3;
 
 /** {@link IptablesIo} for legacy tables. */
 export class LegacyIptablesIo implements IptablesIo {
@@ -103,7 +101,7 @@ export class LegacyIptablesIo implements IptablesIo {
   /** Reads the table, and notes how to know it again if it is as known. */
   async #compareWhole(socket: Socket, family: Family, table: TableName, known: KnownTable): Promise<boolean> {
     const { memory: pool, readTags } = this.#options;
-    const read = await this.#read(socket, family, table, { newBytes: 0, maxSize: Number.POSITIVE_INFINITY });
+    const read = await readTable(socket, pool, family, table);
     if (read === null) return false;
     try {
       const isSame = isAsKnown(await readTags(family, read.info, read.memory), known);
@@ -169,13 +167,14 @@ export class LegacyIptablesIo implements IptablesIo {
 
   /** False if nothing was changed. */
   async #change(socket: Socket, family: Family, script: LegacyScript, isKept: boolean): Promise<boolean> {
+    const { memory: pool } = this.#options;
     const { table, newBytes } = script;
     const maxSize = isKept ? MAX_KEPT_TABLE : MAX_TABLE;
     const seen = this.#seen.get(keyOf(family, table));
     const counters = seen?.kept?.counters;
     const current =
       (await this.#keptInForce(socket, family, table)) ??
-      (await this.#parsed(family, table, await this.#read(socket, family, table, { newBytes, maxSize })));
+      (await this.#parsed(family, table, await readTable(socket, pool, family, table, { newBytes, maxSize })));
     // Whatever goes wrong from here on, it is read again.
     this.#seen.delete(keyOf(family, table));
     if (current === null) return false;
@@ -186,7 +185,7 @@ export class LegacyIptablesIo implements IptablesIo {
     const written = isChanged ? await replaceTable(socket, table, blob, oldEntries, counters) : null;
     const stamp = written?.stamp ?? null;
     const kept = written !== null && stamp !== null && isKept ? { blob, counters: written.counters } : null;
-    if (kept === null) this.#options.memory.give(family, table, blob.memory);
+    if (kept === null) pool.give(family, table, blob.memory);
     if (stamp !== null) this.#seen.set(keyOf(family, table), { stamp, isCompared, kept });
     return written !== null;
   }
@@ -216,27 +215,6 @@ export class LegacyIptablesIo implements IptablesIo {
     return isChanged && this.#setsAreSame(script.sets);
   }
 
-  /**
-   * Reads a table of up to `maxSize` bytes, with room for `newBytes` more: two copies of it would need as much again. Null
-   * if it cannot be had.
-   */
-  async #read(
-    socket: Socket,
-    family: Family,
-    table: TableName,
-    { newBytes, maxSize }: { readonly newBytes: number; readonly maxSize: number },
-  ): Promise<TableInMemory | null> {
-    const { memory: pool } = this.#options;
-    for (let attempt = 0; attempt < READS; attempt++) {
-      const info: XtablesInfo | null = socket.info(table);
-      if (info === null || info.size > maxSize) return null;
-      const memory = pool.take(family, table, info.size + newBytes);
-      if (await socket.entries(table, info.size, memory)) return { info, memory };
-      pool.give(family, table, memory);
-    }
-    return null;
-  }
-
   /** Takes over the memory of what was read, or gives it back if it is not understood. */
   async #parsed(family: Family, table: TableName, read: TableInMemory | null): Promise<CurrentTable | null> {
     if (read === null) return null;
@@ -263,12 +241,6 @@ export class LegacyIptablesIo implements IptablesIo {
     for (const [name, { index }] of sets) if (this.#options.sets.find(name)?.index !== index) return false;
     return true;
   }
-}
-
-/** A table as it was read: its entries from {@link ENTRIES_AT} on. */
-interface TableInMemory {
-  readonly info: XtablesInfo;
-  readonly memory: Buffer;
 }
 
 /** A table that is in force, and its first entries with the counters that they have. */

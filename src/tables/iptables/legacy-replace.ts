@@ -3,7 +3,7 @@ import { ToolError } from '../../base/errors.js';
 import { COUNTER_BYTES, COUNTERS_AT, type XtablesSocket } from '../../kernel/netlink/xtables-socket.js';
 import type { TableName } from '../../model/family.js';
 import type { LegacyBlob } from './legacy-blob.js';
-import { newStampCounters, type TableStamp } from './legacy-stamp.js';
+import { newStamp, type TableStamp } from './legacy-stamp.js';
 
 /** Used again for each write: megabytes for one pod after the other would wait long to be collected. */
 export interface CounterMemory {
@@ -33,13 +33,12 @@ export async function replaceTable(
   if (!(await socket.replace(table, blob.memory, blob.info(), oldEntries, counters.old))) return null;
   const added = counters.added.subarray(COUNTERS_AT);
   blob.countersAfter(counters.old, added);
-  const stampCounters = newStampCounters();
   const head = blob.firstHead();
-  if (head !== null) stampCounters.copy(added, head.index * COUNTER_BYTES);
+  const stamp = head === null ? null : newStamp(blob.size, head.countersAt);
+  if (head !== null) stamp?.counters.copy(added, head.index * COUNTER_BYTES);
   if (!(await socket.addCounters(table, counters.added, blob.entries))) {
     throw new ToolError('Another program has changed the table while it was written', NO_PROCESS);
   }
-  const stamp = head === null ? null : { size: blob.size, countersAt: head.countersAt, counters: stampCounters };
   return { stamp, counters };
 }
 

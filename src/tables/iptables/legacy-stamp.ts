@@ -21,9 +21,9 @@ export interface TableStamp {
   readonly counters: Buffer;
 }
 
-/** Counters for a new stamp: such as no other table has. */
-export function newStampCounters(): Buffer {
-  return randomBytes(COUNTER_BYTES);
+/** A stamp that no other table has. */
+export function newStamp(size: number, countersAt: number): TableStamp {
+  return { size, countersAt, counters: randomBytes(COUNTER_BYTES) };
 }
 
 /** The stamp of a table in memory, be it of an earlier process; null if it has none. */
